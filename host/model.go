@@ -1,0 +1,290 @@
+package host
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/provosthq/provost/pdk"
+)
+
+// NewID returns a new UUIDv7, the form of every id here.
+func NewID() string { return uuid.Must(uuid.NewV7()).String() }
+
+// User is a person of the organisation. The attributes are those that
+// connectors see ([pdk.User]); Custom has the organisation's own.
+type User struct {
+	pdk.User
+
+	// Apps holds the names of the apps that the user is assigned directly.
+	Apps []string `json:"Apps,omitempty" bun:"-"`
+
+	CreatedDate      time.Time `json:"CreatedDate"`
+	LastModifiedDate time.Time `json:"LastModifiedDate"`
+}
+
+// DisplayName is what a person is called in a listing.
+func (u *User) DisplayName() string {
+	switch {
+	case u.FirstName == "" && u.LastName == "":
+		return u.Username
+	case u.FirstName == "":
+		return u.LastName
+	case u.LastName == "":
+		return u.FirstName
+	default:
+		return u.FirstName + " " + u.LastName
+	}
+}
+
+// ConnectedApp is a third-party app that people have accounts in.
+type ConnectedApp struct {
+	Id    string `json:"Id"`
+	Name  string `json:"Name"`
+	Label string `json:"Label"`
+}
+
+// UserProvisioningConfig says how one app is provisioned. It is declared in
+// the configuration file and mirrored in the store.
+type UserProvisioningConfig struct {
+	Id                 string             `json:"Id"`
+	ConnectedAppId     string             `json:"ConnectedAppId"`
+	AppName            string             `json:"AppName"`
+	DeveloperName      string             `json:"DeveloperName"`
+	MasterLabel        string             `json:"MasterLabel"`
+	Notes              string             `json:"Notes,omitempty"`
+	Enabled            bool               `json:"Enabled"`
+	ApprovalRequired   string             `json:"ApprovalRequired,omitempty"`
+	EnabledOperations  []EnabledOperation `json:"EnabledOperations" bun:"type:json"`
+	NamedCredentialId  string             `json:"NamedCredentialId,omitempty"`
+	OnUpdateAttributes []string           `json:"OnUpdateAttributes,omitempty" bun:"type:json"`
+	ReconFilter        string             `json:"ReconFilter,omitempty"`
+	LastReconDateTime  *time.Time         `json:"LastReconDateTime,omitempty"`
+	// LastReconToken is what the last full or delta run left for the next
+	// delta.
+	LastReconToken string `json:"LastReconToken,omitempty"`
+
+	// Connector is the name of the connector that serves the app.
+	Connector string `json:"Connector"`
+	// UserAccountMapping are the rules that make the target's attributes of a
+	// user: "userName = user.Username".
+	UserAccountMapping []string `json:"UserAccountMapping" bun:"type:json"`
+	// LinkRules find the user of an account while analyzing:
+	// "account.ExternalUsername = user.Username".
+	LinkRules []string `json:"LinkRules" bun:"type:json"`
+	// Scope is an expression over the user; empty means that only assigned
+	// users have accounts.
+	Scope string `json:"Scope,omitempty"`
+	// Profiles are the profiles that grant the app.
+	Profiles []string `json:"Profiles,omitempty" bun:"type:json"`
+	// Parameters are the connector's own inputs.
+	Parameters map[string]any `json:"Parameters,omitempty" bun:"type:json"`
+	// MaxAttempts is how often one request is tried; 0 means the default.
+	MaxAttempts int `json:"MaxAttempts,omitempty"`
+}
+
+// Allows tells whether EnabledOperations lets op through.
+func (c *UserProvisioningConfig) Allows(op Operation) bool {
+	by := op.EnabledBy()
+	if by == "" {
+		return true
+	}
+	for _, e := range c.EnabledOperations {
+		if e == by {
+			return true
+		}
+	}
+	return false
+}
+
+// UserProvisioningRequest is one thing to be done in one app for one user, or
+// the reconciling of one app.
+type UserProvisioningRequest struct {
+	// Number counts requests; Name is made from it.
+	Number int64  `json:"-" bun:",pk,autoincrement"`
+	Id     string `json:"Id"`
+
+	Operation      Operation      `json:"Operation"`
+	State          RequestState   `json:"State"`
+	ApprovalStatus ApprovalStatus `json:"ApprovalStatus"`
+
+	AppName           string     `json:"AppName"`
+	ConnectedAppId    string     `json:"ConnectedAppId"`
+	UserProvConfigId  string     `json:"UserProvConfigId"`
+	UserId            string     `json:"UserId,omitempty" bun:",nullzero"`
+	UserProvAccountId string     `json:"UserProvAccountId,omitempty" bun:",nullzero"`
+	ExternalUserId    string     `json:"ExternalUserId,omitempty" bun:",nullzero"`
+	ManagerId         string     `json:"ManagerId,omitempty" bun:",nullzero"`
+	OwnerId           string     `json:"OwnerId,omitempty" bun:",nullzero"`
+	ParentId          string     `json:"ParentId,omitempty" bun:",nullzero"`
+	RetryCount        int        `json:"RetryCount"`
+	ScheduleDate      *time.Time `json:"ScheduleDate,omitempty"`
+
+	// Reason says what made the request, for a person.
+	Reason string `json:"Reason,omitempty"`
+	// Attributes are the mapped attributes as they were when the request was
+	// made; ChangedAttributes the paths that an Update changes.
+	Attributes        map[string]any `json:"Attributes,omitempty" bun:"type:json,nullzero"`
+	ChangedAttributes []string       `json:"ChangedAttributes,omitempty" bun:"type:json,nullzero"`
+	Parameters        map[string]any `json:"Parameters,omitempty" bun:"type:json,nullzero"`
+
+	// Attempt counts the attempts that were begun. It is the fencing token too:
+	// a worker stores its result only while Attempt is still the one it began.
+	Attempt int `json:"Attempt"`
+	// InFlight: an attempt has begun and its end is not stored. Who finds it so
+	// after a crash must take the attempt for uncertain.
+	InFlight bool `json:"InFlight"`
+	// Uncertain: an earlier attempt may have taken effect in the target.
+	Uncertain bool `json:"Uncertain"`
+	// NextAttemptDate is when the next attempt or check is due.
+	NextAttemptDate *time.Time `json:"NextAttemptDate,omitempty"`
+	// PendingToken is set while the target works on it; PendingSince says since
+	// when.
+	PendingToken string     `json:"PendingToken,omitempty" bun:",nullzero"`
+	PendingSince *time.Time `json:"PendingSince,omitempty"`
+
+	// ErrorCode and ErrorMessage are of the last attempt that failed.
+	ErrorCode    Code   `json:"ErrorCode,omitempty" bun:",nullzero"`
+	ErrorMessage string `json:"ErrorMessage,omitempty" bun:",nullzero"`
+
+	// Connector is the name and version that served the last attempt.
+	Connector string `json:"Connector,omitempty" bun:",nullzero"`
+
+	// Of a Reconcile.
+	ReconFilter   string `json:"ReconFilter,omitempty" bun:",nullzero"`
+	ReconMode     string `json:"ReconMode,omitempty" bun:",nullzero"`
+	ReconOffset   string `json:"ReconOffset,omitempty" bun:",nullzero"`
+	ReconState    string `json:"ReconState,omitempty" bun:",nullzero"`
+	ReconPages    int    `json:"ReconPages,omitempty"`
+	ReconFound    int64  `json:"ReconFound,omitempty"`
+	TotalEstimate int64  `json:"TotalEstimate,omitempty"`
+	// CommitWhenAnalyzed: go on to the commit without a review.
+	CommitWhenAnalyzed bool `json:"CommitWhenAnalyzed,omitempty"`
+	// Summary counts what analyzing found, by link state, with "drifted",
+	// "missing" and "gone" beside them.
+	Summary map[string]int64 `json:"Summary,omitempty" bun:"type:json,nullzero"`
+
+	CreatedDate   time.Time  `json:"CreatedDate"`
+	StartedDate   *time.Time `json:"StartedDate,omitempty"`
+	CompletedDate *time.Time `json:"CompletedDate,omitempty"`
+}
+
+// Name is the model's autonumber: UPR-000042.
+func (r *UserProvisioningRequest) Name() string { return fmt.Sprintf("UPR-%06d", r.Number) }
+
+// UserProvAccount links a user with an account in the target. ExternalUserId
+// is unique per app; so is UserId among accounts that are linked.
+type UserProvAccount struct {
+	Number int64  `json:"-" bun:",pk,autoincrement"`
+	Id     string `json:"Id"`
+
+	AppName           string     `json:"AppName"`
+	ConnectedAppId    string     `json:"ConnectedAppId"`
+	UserId            string     `json:"UserId,omitempty" bun:",nullzero"`
+	OwnerId           string     `json:"OwnerId,omitempty" bun:",nullzero"`
+	ExternalUserId    string     `json:"ExternalUserId" bun:",nullzero"`
+	ExternalUsername  string     `json:"ExternalUsername,omitempty"`
+	ExternalFirstName string     `json:"ExternalFirstName,omitempty"`
+	ExternalLastName  string     `json:"ExternalLastName,omitempty"`
+	ExternalEmail     string     `json:"ExternalEmail,omitempty"`
+	Status            string     `json:"Status,omitempty"`
+	LinkState         LinkState  `json:"LinkState"`
+	IsKnownLink       bool       `json:"IsKnownLink"`
+	DeletedDate       *time.Time `json:"DeletedDate,omitempty"`
+
+	// Active is what we last asked of the target or found there: false after
+	// Deactivate.
+	Active  bool   `json:"Active"`
+	Frozen  bool   `json:"Frozen,omitempty"`
+	Details string `json:"Details,omitempty"`
+	// Attributes are as the target last showed them; Version is its ETag.
+	Attributes map[string]any `json:"Attributes,omitempty" bun:"type:json,nullzero"`
+	Version    string         `json:"Version,omitempty"`
+	// Drift holds, per mapped path, what we want and what the target has, as
+	// the last analyzed run found it.
+	Drift []Difference `json:"Drift,omitempty" bun:"type:json,nullzero"`
+
+	CreatedDate      time.Time `json:"CreatedDate"`
+	LastModifiedDate time.Time `json:"LastModifiedDate"`
+}
+
+// Name is the model's autonumber: UPA-000042.
+func (a *UserProvAccount) Name() string { return fmt.Sprintf("UPA-%06d", a.Number) }
+
+// Difference is one attribute that is not in the target as the mapping wants
+// it. A nil side means that the attribute is absent there.
+type Difference struct {
+	Path string `json:"Path"`
+	Want any    `json:"Want"`
+	Have any    `json:"Have"`
+}
+
+// UserProvAccountStaging is an account as one Reconcile request collected it,
+// with what analyzing says of it. ExternalUserId is unique per request: an
+// account that moved between two pages is staged once, as it was last seen.
+type UserProvAccountStaging struct {
+	Number                    int64     `json:"-" bun:",pk,autoincrement"`
+	UserProvisioningRequestId string    `json:"UserProvisioningRequestId"`
+	ConnectedAppId            string    `json:"ConnectedAppId"`
+	UserId                    string    `json:"UserId,omitempty" bun:",nullzero"`
+	ExternalUserId            string    `json:"ExternalUserId"`
+	ExternalUsername          string    `json:"ExternalUsername,omitempty"`
+	ExternalFirstName         string    `json:"ExternalFirstName,omitempty"`
+	ExternalLastName          string    `json:"ExternalLastName,omitempty"`
+	ExternalEmail             string    `json:"ExternalEmail,omitempty"`
+	Status                    string    `json:"Status,omitempty"`
+	LinkState                 LinkState `json:"LinkState,omitempty" bun:",nullzero"`
+	// LinkReason names the rule that decided, for the person who reviews.
+	LinkReason string         `json:"LinkReason,omitempty"`
+	Attributes map[string]any `json:"Attributes,omitempty" bun:"type:json,nullzero"`
+	Version    string         `json:"Version,omitempty"`
+	Partial    bool           `json:"Partial,omitempty"`
+	Change     string         `json:"Change,omitempty"`
+	Drift      []Difference   `json:"Drift,omitempty" bun:"type:json,nullzero"`
+}
+
+// UserProvisioningLog is one line of what happened to a request, for the
+// administrator who looks for the reason of something.
+type UserProvisioningLog struct {
+	Number                    int64     `json:"-" bun:",pk,autoincrement"`
+	Id                        string    `json:"Id"`
+	UserProvisioningRequestId string    `json:"UserProvisioningRequestId"`
+	UserId                    string    `json:"UserId,omitempty" bun:",nullzero"`
+	ExternalUserId            string    `json:"ExternalUserId,omitempty" bun:",nullzero"`
+	ExternalUsername          string    `json:"ExternalUsername,omitempty" bun:",nullzero"`
+	Status                    string    `json:"Status"`
+	Details                   string    `json:"Details,omitempty"`
+	Attempt                   int       `json:"Attempt,omitempty"`
+	CreatedDate               time.Time `json:"CreatedDate"`
+	// Trace is what the attempt cost and sent, for request get --trace.
+	Trace *CallTrace `json:"Trace,omitempty" bun:"type:json,nullzero"`
+}
+
+// Name is the model's autonumber: UPL-000042.
+func (l *UserProvisioningLog) Name() string { return fmt.Sprintf("UPL-%06d", l.Number) }
+
+// CallTrace is what one call of a connector did, without a secret or a body.
+type CallTrace struct {
+	Connector string `json:"Connector"` // name and version
+	Operation string `json:"Operation"`
+	// Duration is the whole call; HTTPDuration the part that it waited for the
+	// target.
+	Duration     time.Duration `json:"DurationNanoseconds"`
+	HTTPDuration time.Duration `json:"HTTPDurationNanoseconds"`
+	MemoryBytes  int64         `json:"MemoryBytes"`
+	Fuel         int64         `json:"Fuel,omitempty"`
+	Callouts     []Callout     `json:"Callouts,omitempty"`
+	Logs         []string      `json:"Logs,omitempty"`
+}
+
+// Callout is one HTTP request that the host made for a connector.
+type Callout struct {
+	Method        string        `json:"Method"`
+	URL           string        `json:"URL"` // callout:Name/path, as the connector wrote it
+	Status        int           `json:"Status,omitempty"`
+	Duration      time.Duration `json:"DurationNanoseconds"`
+	RequestBytes  int64         `json:"RequestBytes"`
+	ResponseBytes int64         `json:"ResponseBytes"`
+	Error         string        `json:"Error,omitempty"`
+}
