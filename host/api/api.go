@@ -1,0 +1,353 @@
+// Package api is the host's HTTP API, /api/v1, described at /api/openapi.json.
+// It turns HTTP into calls of a [Service] and errors into problem documents
+// (RFC 9457); it knows the domain and no engine, store or connector.
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/provosthq/provost/host"
+)
+
+// Problem is the body of every error answer (RFC 9457), with the host's error
+// code and the field at fault.
+type Problem struct {
+	Type   string    `json:"type,omitempty"`
+	Title  string    `json:"title"`
+	Status int       `json:"status"`
+	Detail string    `json:"detail"`
+	Code   host.Code `json:"code"`
+	Field  string    `json:"field,omitempty"`
+	Errors []string  `json:"errors,omitempty"`
+}
+
+func (p *Problem) Error() string { return p.Detail }
+
+// GetStatus is the HTTP status of the answer.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// ContentType makes huma answer with application/problem+json.
+func (p *Problem) ContentType(string) string { return "application/problem+json" }
+
+func init() {
+	huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
+		p := &Problem{Title: http.StatusText(status), Status: status, Detail: message, Code: codeOfStatus(status)}
+		for _, err := range errs {
+			p.Errors = append(p.Errors, err.Error())
+		}
+		return p
+	}
+}
+
+func codeOfStatus(status int) host.Code {
+	switch {
+	case status == http.StatusNotFound:
+		return host.NotFound
+	case status == http.StatusConflict:
+		return host.Conflict
+	case status >= 400 && status < 500:
+		return host.InvalidInput
+	default:
+		return host.Internal
+	}
+}
+
+// problem makes the answer of an error.
+func problem(err error) *Problem {
+	code := host.CodeOf(err)
+	p := &Problem{Title: http.StatusText(code.HTTPStatus()), Status: code.HTTPStatus(), Detail: err.Error(), Code: code}
+	var e *host.Error
+	if errors.As(err, &e) {
+		p.Field, p.Detail = e.Field, e.Message
+	}
+	return p
+}
+
+type body[T any] struct{ Body T }
+
+func answer[T any](v T, err error) (*body[T], error) {
+	if err != nil {
+		return nil, problem(err)
+	}
+	return &body[T]{v}, nil
+}
+
+// Handler serves the API of s. version is the daemon's.
+func Handler(s Service, version string) http.Handler {
+	mux := http.NewServeMux()
+	config := huma.DefaultConfig("Provost", version)
+	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "/api/openapi", "", "/api/schemas"
+	config.CreateHooks = nil // no $schema member in every answer
+	a := humago.New(mux, config)
+	users(a, s)
+	apps(a, s)
+	requests(a, s)
+	accounts(a, s)
+	mux.HandleFunc("POST /api/v1/users/import", importUsers(s))
+	return mux
+}
+
+type page struct {
+	Limit int `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+}
+
+func users(a huma.API, s Service) {
+	type byName struct {
+		User string `path:"user" doc:"Id or username"`
+	}
+	huma.Get(a, "/api/v1/users", func(ctx context.Context, in *struct {
+		page
+		Query string `query:"query" doc:"Part of a username, name or e-mail"`
+		After string `query:"after" doc:"Id of the last user of the page before"`
+	}) (*body[[]*host.User], error) {
+		return answer(s.Users(ctx, in.Query, in.After, in.Limit))
+	})
+	huma.Get(a, "/api/v1/users/{user}", func(ctx context.Context, in *byName) (*body[*host.User], error) {
+		return answer(s.User(ctx, in.User))
+	})
+	huma.Post(a, "/api/v1/users", func(ctx context.Context, in *struct{ RawBody []byte }) (*body[*host.User], error) {
+		u := new(host.User)
+		if err := json.Unmarshal(in.RawBody, u); err != nil {
+			return nil, problem(host.Errorf(host.InvalidInput, "the body is no user: %v", err))
+		}
+		return answer(s.PutUser(ctx, u))
+	})
+	huma.Delete(a, "/api/v1/users/{user}", func(ctx context.Context, in *byName) (*struct{}, error) {
+		if err := s.DeleteUser(ctx, in.User); err != nil {
+			return nil, problem(err)
+		}
+		return nil, nil
+	})
+	type userApp struct {
+		User string `path:"user"`
+		App  string `path:"app"`
+	}
+	huma.Put(a, "/api/v1/users/{user}/apps/{app}", func(ctx context.Context, in *userApp) (*struct{}, error) {
+		if err := s.Assign(ctx, in.User, in.App); err != nil {
+			return nil, problem(err)
+		}
+		return nil, nil
+	})
+	huma.Delete(a, "/api/v1/users/{user}/apps/{app}", func(ctx context.Context, in *userApp) (*struct{}, error) {
+		if err := s.Unassign(ctx, in.User, in.App); err != nil {
+			return nil, problem(err)
+		}
+		return nil, nil
+	})
+}
+
+func apps(a huma.API, s Service) {
+	type none struct{}
+	huma.Get(a, "/api/v1/status", func(ctx context.Context, _ *none) (*body[Status], error) { return answer(s.Status(ctx)) })
+	huma.Get(a, "/api/v1/apps", func(ctx context.Context, _ *none) (*body[[]App], error) { return answer(s.Apps(ctx)) })
+	huma.Get(a, "/api/v1/credentials", func(ctx context.Context, _ *none) (*body[[]Credential], error) { return answer(s.Credentials(ctx)) })
+	huma.Get(a, "/api/v1/plugins", func(ctx context.Context, _ *none) (*body[[]Plugin], error) { return answer(s.Plugins(ctx)) })
+	huma.Post(a, "/api/v1/apps/{app}/reconcile", func(ctx context.Context, in *struct {
+		App  string `path:"app"`
+		Body ReconcileOptions
+	}) (*body[*Request], error) {
+		r, err := s.Reconcile(ctx, in.App, in.Body)
+		return answer(named(r), err)
+	})
+}
+
+// Request is a request as the API shows it: with its name, and its log where
+// one request was asked for.
+type Request struct {
+	Name string `json:"Name"`
+	*host.UserProvisioningRequest
+	Log []Log `json:"Log,omitempty"`
+}
+
+// Log is a log line as the API shows it.
+type Log struct {
+	Name string `json:"Name"`
+	*host.UserProvisioningLog
+}
+
+func named(r *host.UserProvisioningRequest) *Request {
+	if r == nil {
+		return nil
+	}
+	return &Request{Name: r.Name(), UserProvisioningRequest: r}
+}
+
+func requests(a huma.API, s Service) {
+	type byID struct {
+		ID string `path:"id" doc:"Id, name (UPR-000042) or number"`
+	}
+	huma.Get(a, "/api/v1/requests", func(ctx context.Context, in *struct {
+		page
+		App       string   `query:"app"`
+		User      string   `query:"user"`
+		State     []string `query:"state"`
+		Operation string   `query:"operation"`
+		After     int64    `query:"after" doc:"Number of the last request of the page before"`
+	}) (*body[[]*Request], error) {
+		f := RequestFilter{App: in.App, User: in.User, Operation: host.Operation(in.Operation), After: in.After, Limit: in.Limit}
+		for _, state := range in.State {
+			f.State = append(f.State, host.RequestState(state))
+		}
+		list, err := s.Requests(ctx, f)
+		shown := make([]*Request, len(list))
+		for i, r := range list {
+			shown[i] = named(r)
+		}
+		return answer(shown, err)
+	})
+	huma.Get(a, "/api/v1/requests/{id}", func(ctx context.Context, in *byID) (*body[*Request], error) {
+		r, logs, err := s.Request(ctx, in.ID)
+		shown := named(r)
+		for _, l := range logs {
+			shown.Log = append(shown.Log, Log{l.Name(), l})
+		}
+		return answer(shown, err)
+	})
+	huma.Post(a, "/api/v1/requests", func(ctx context.Context, in *struct {
+		Body struct {
+			User      string         `json:"user"`
+			App       string         `json:"app"`
+			Operation host.Operation `json:"operation" enum:"Create,Read,Update,Deactivate,Activate,Freeze,Unfreeze,Reactivate,Delete"`
+		}
+	}) (*body[*Request], error) {
+		r, err := s.CreateRequest(ctx, in.Body.User, in.Body.App, in.Body.Operation)
+		return answer(named(r), err)
+	})
+	act := func(verb string, do func(ctx context.Context, id string) (*host.UserProvisioningRequest, error)) {
+		huma.Post(a, "/api/v1/requests/{id}/"+verb, func(ctx context.Context, in *byID) (*body[*Request], error) {
+			r, err := do(ctx, in.ID)
+			return answer(named(r), err)
+		})
+	}
+	act("retry", s.Retry)
+	act("cancel", s.Cancel)
+	act("commit", s.Commit)
+	huma.Post(a, "/api/v1/requests/{id}/complete", func(ctx context.Context, in *struct {
+		byID
+		Body struct {
+			Note string `json:"note"`
+		}
+	}) (*body[*Request], error) {
+		r, err := s.Complete(ctx, in.ID, in.Body.Note)
+		return answer(named(r), err)
+	})
+}
+
+// Account is an account as the API shows it: with its name.
+type Account struct {
+	Name string `json:"Name"`
+	*host.UserProvAccount
+	// AfterNumber is what After of the next page is.
+	AfterNumber int64 `json:"AfterNumber"`
+}
+
+func shownAccount(u *host.UserProvAccount) *Account {
+	if u == nil {
+		return nil
+	}
+	return &Account{u.Name(), u, u.Number}
+}
+
+func accounts(a huma.API, s Service) {
+	huma.Get(a, "/api/v1/accounts", func(ctx context.Context, in *struct {
+		page
+		App     string `query:"app"`
+		User    string `query:"user"`
+		State   string `query:"state" doc:"linked, duplicate, orphaned or ignored"`
+		Drifted bool   `query:"drifted"`
+		Query   string `query:"query"`
+		After   int64  `query:"after"`
+	}) (*body[[]*Account], error) {
+		list, err := s.Accounts(ctx, AccountFilter{App: in.App, User: in.User, State: host.LinkState(in.State), Drifted: in.Drifted,
+			Query: in.Query, After: in.After, Limit: in.Limit})
+		shown := make([]*Account, len(list))
+		for i, u := range list {
+			shown[i] = shownAccount(u)
+		}
+		return answer(shown, err)
+	})
+	huma.Post(a, "/api/v1/accounts/{id}/link", func(ctx context.Context, in *struct {
+		ID   string `path:"id"`
+		Body struct {
+			User string `json:"user"`
+		}
+	}) (*body[*Account], error) {
+		u, err := s.Link(ctx, in.ID, in.Body.User)
+		return answer(shownAccount(u), err)
+	})
+	act := func(verb string, do func(ctx context.Context, id string) (*host.UserProvAccount, error)) {
+		huma.Post(a, "/api/v1/accounts/{id}/"+verb, func(ctx context.Context, in *struct {
+			ID string `path:"id"`
+		}) (*body[*Account], error) {
+			u, err := do(ctx, in.ID)
+			return answer(shownAccount(u), err)
+		})
+	}
+	act("unlink", s.Unlink)
+	act("ignore", s.Ignore)
+}
+
+// maxImportBytes bounds a file of users.
+const maxImportBytes = 1 << 30
+
+// ImportEvent is one line of the answer of an import, which is JSON Lines:
+// progress while it works, then a result or a problem.
+type ImportEvent struct {
+	Done   int64         `json:"done,omitempty"`
+	Total  int64         `json:"total,omitempty"`
+	Result *ImportResult `json:"result,omitempty"`
+	Error  *Problem      `json:"error,omitempty"`
+}
+
+func importUsers(s Service) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		flag := func(name string) bool { v, _ := strconv.ParseBool(q.Get(name)); return v }
+		o := ImportOptions{Name: q.Get("name"), Format: q.Get("format"), Key: q.Get("key"),
+			Prune: flag("prune"), KeepGoing: flag("keep_going"), Assign: q["assign"]}
+		// The answer streams while the body is read.
+		rc := http.NewResponseController(w)
+		_ = rc.EnableFullDuplex() // not every writer knows it; the import works without
+		w.Header().Set("Content-Type", "application/jsonl")
+		enc := json.NewEncoder(w)
+		send := func(e ImportEvent) {
+			if enc.Encode(e) == nil {
+				_ = rc.Flush()
+			}
+		}
+		in := io.Reader(http.MaxBytesReader(w, r.Body, maxImportBytes))
+		result, err := s.ImportUsers(r.Context(), in, o, func(done, total int64) { send(ImportEvent{Done: done, Total: total}) })
+		var tooLarge *http.MaxBytesError
+		switch {
+		case errors.As(err, &tooLarge):
+			send(ImportEvent{Error: problem(host.Errorf(host.InvalidInput, "the file is larger than %d bytes; import it in parts", tooLarge.Limit))})
+		case err != nil:
+			p := problem(err)
+			p.Errors = result.Errors
+			send(ImportEvent{Error: p})
+		default:
+			send(ImportEvent{Result: &result})
+		}
+	}
+}
+
+// AsError turns a problem back into the host's error, for a client.
+func (p *Problem) AsError() *host.Error {
+	err := &host.Error{Code: p.Code, Message: p.Detail, Field: p.Field}
+	for _, e := range p.Errors {
+		err.Message += "\n  " + e
+	}
+	if err.Message == "" {
+		err.Message = fmt.Sprintf("HTTP %d %s", p.Status, p.Title)
+	}
+	return err
+}

@@ -1,0 +1,147 @@
+package api
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/provosthq/provost/host"
+)
+
+// Service is what the API needs of the running host. Errors are *[host.Error]
+// where the caller can do something about them.
+type Service interface {
+	Status(ctx context.Context) (Status, error)
+
+	Users(ctx context.Context, query, after string, limit int) ([]*host.User, error)
+	// User finds a user by id or by username.
+	User(ctx context.Context, idOrName string) (*host.User, error)
+	PutUser(ctx context.Context, u *host.User) (*host.User, error)
+	DeleteUser(ctx context.Context, idOrName string) error
+	Assign(ctx context.Context, user, app string) error
+	Unassign(ctx context.Context, user, app string) error
+	ImportUsers(ctx context.Context, in io.Reader, o ImportOptions, progress func(done, total int64)) (ImportResult, error)
+
+	Apps(ctx context.Context) ([]App, error)
+	Credentials(ctx context.Context) ([]Credential, error)
+	Plugins(ctx context.Context) ([]Plugin, error)
+
+	Requests(ctx context.Context, f RequestFilter) ([]*host.UserProvisioningRequest, error)
+	// Request finds a request by id, by name (UPR-000042) or by number (42).
+	Request(ctx context.Context, id string) (*host.UserProvisioningRequest, []*host.UserProvisioningLog, error)
+	CreateRequest(ctx context.Context, user, app string, op host.Operation) (*host.UserProvisioningRequest, error)
+	Retry(ctx context.Context, id string) (*host.UserProvisioningRequest, error)
+	Cancel(ctx context.Context, id string) (*host.UserProvisioningRequest, error)
+	Complete(ctx context.Context, id, note string) (*host.UserProvisioningRequest, error)
+
+	Reconcile(ctx context.Context, app string, o ReconcileOptions) (*host.UserProvisioningRequest, error)
+	Commit(ctx context.Context, requestID string) (*host.UserProvisioningRequest, error)
+
+	Accounts(ctx context.Context, f AccountFilter) ([]*host.UserProvAccount, error)
+	Link(ctx context.Context, accountID, user string) (*host.UserProvAccount, error)
+	Unlink(ctx context.Context, accountID string) (*host.UserProvAccount, error)
+	Ignore(ctx context.Context, accountID string) (*host.UserProvAccount, error)
+}
+
+// Status is a look at the whole host.
+type Status struct {
+	Version   string      `json:"version"`
+	Database  string      `json:"database"`
+	StartedAt time.Time   `json:"startedAt"`
+	Queue     int64       `json:"queueDepth"`
+	Users     int64       `json:"users"`
+	Apps      []AppStatus `json:"apps"`
+	// LastReloadError is empty while the configuration in the file is the one
+	// that runs.
+	LastReloadError string `json:"lastReloadError,omitempty"`
+}
+
+// AppStatus counts the requests and accounts of one app.
+type AppStatus struct {
+	Name     string                      `json:"name"`
+	Requests map[host.RequestState]int64 `json:"requests"`
+	Accounts map[host.LinkState]int64    `json:"accounts"`
+}
+
+// App is a connected app with how it is provisioned.
+type App struct {
+	Name   string                       `json:"name"`
+	Label  string                       `json:"label"`
+	Config *host.UserProvisioningConfig `json:"config"`
+	AppStatus
+}
+
+// Credential is what may be known of a named credential: never its secret.
+type Credential struct {
+	Name      string   `json:"name"`
+	Endpoint  string   `json:"endpoint"`
+	Protocol  string   `json:"protocol"`
+	SecretSet bool     `json:"secretSet"`
+	Apps      []string `json:"apps"`
+}
+
+// Plugin is a connector that the host has loaded, or failed to.
+type Plugin struct {
+	Name      string    `json:"name"`
+	Version   string    `json:"version"`
+	Vendor    string    `json:"vendor"`
+	Source    string    `json:"source"`
+	Digest    string    `json:"digest"`
+	Size      int64     `json:"size"`
+	LoadedAt  time.Time `json:"loadedAt"`
+	Apps      []string  `json:"apps"`
+	LastError string    `json:"lastError,omitempty"`
+}
+
+// RequestFilter chooses requests; empty fields choose all. After is the Number
+// of the last request of the page before.
+type RequestFilter struct {
+	App       string
+	User      string
+	State     []host.RequestState
+	Operation host.Operation
+	After     int64
+	Limit     int
+}
+
+// AccountFilter chooses accounts; empty fields choose all.
+type AccountFilter struct {
+	App     string
+	User    string
+	State   host.LinkState
+	Drifted bool
+	Query   string
+	After   int64
+	Limit   int
+}
+
+// ImportOptions say how a file of users is taken in.
+type ImportOptions struct {
+	// Name is the file's name, for messages; Format is csv, json or jsonl.
+	Name, Format string
+	// Key is the field that tells who is who; Username if empty.
+	Key string
+	// Prune disables the users that the file does not have.
+	Prune bool
+	// KeepGoing takes the good rows and reports the bad ones.
+	KeepGoing bool
+	// Assign names apps that every imported user is assigned.
+	Assign []string
+}
+
+// ImportResult counts what an import did.
+type ImportResult struct {
+	Created   int      `json:"created"`
+	Updated   int      `json:"updated"`
+	Unchanged int      `json:"unchanged"`
+	Disabled  int      `json:"disabled"`
+	Requests  int      `json:"requests"`
+	Errors    []string `json:"errors,omitempty"`
+}
+
+// ReconcileOptions say how an app is reconciled.
+type ReconcileOptions struct {
+	Filter string `json:"filter,omitempty" doc:"In the target's own language; empty: the app's ReconFilter."`
+	Mode   string `json:"mode,omitempty" enum:"full,delta" doc:"full unless said otherwise."`
+	Commit bool   `json:"commit,omitempty" doc:"Commit without a review."`
+}

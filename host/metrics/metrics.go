@@ -1,0 +1,151 @@
+// Package metrics is what Prometheus scrapes from a host. A [Metrics] is made
+// for one Registerer; nothing here is global. Label values come from the
+// configuration or from closed lists, never from a connector's or a target's
+// answer, so their number is bounded.
+package metrics
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/provosthq/provost/host"
+)
+
+// Metrics counts what happens. Its methods may be called at once from many
+// goroutines.
+type Metrics struct {
+	calls       *prometheus.CounterVec
+	callSeconds *prometheus.HistogramVec
+	callMemory  *prometheus.HistogramVec
+	callouts    *prometheus.CounterVec
+	calloutSecs *prometheus.HistogramVec
+	reloads     *prometheus.CounterVec
+	reloadOK    prometheus.Gauge
+}
+
+// Snapshot is what a scrape asks the store for.
+type Snapshot struct {
+	QueueDepth map[string]int64                       // by queue
+	Requests   map[string]map[host.RequestState]int64 // by app and state
+	Accounts   map[string]map[host.LinkState]int64    // by app and link state
+}
+
+// New registers the metrics with r. snapshot is called on every scrape and must
+// answer within its context.
+func New(r prometheus.Registerer, version string, snapshot func(context.Context) (Snapshot, error)) (*Metrics, error) {
+	seconds := prometheus.ExponentialBuckets(0.0001, 4, 10) // 0.1 ms to 26 s
+	m := &Metrics{
+		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "provost_connector_calls_total", Help: "Calls of connectors, by operation and outcome (ok or an error code).",
+		}, []string{"connector", "operation", "outcome"}),
+		callSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "provost_connector_call_duration_seconds", Help: "Duration of connector calls, HTTP included.", Buckets: seconds,
+		}, []string{"connector", "operation"}),
+		callMemory: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "provost_connector_call_memory_bytes", Help: "Linear memory of the instance at the end of a call.", Buckets: prometheus.ExponentialBuckets(1<<20, 2, 8),
+		}, []string{"connector"}),
+		callouts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "provost_callouts_total", Help: "HTTP requests made for connectors, by named credential, method and status class (0 for no answer).",
+		}, []string{"credential", "method", "class"}),
+		calloutSecs: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "provost_callout_duration_seconds", Help: "Duration of HTTP requests made for connectors.", Buckets: seconds,
+		}, []string{"credential"}),
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "provost_config_reloads_total", Help: "Reloads of the configuration, by outcome (ok or refused).",
+		}, []string{"outcome"}),
+		reloadOK: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "provost_config_last_reload_successful", Help: "1 while the configuration in the file is the one that runs.",
+		}),
+	}
+	m.reloadOK.Set(1)
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "provost_build_info", Help: "1, labelled with the version.", ConstLabels: prometheus.Labels{"version": version},
+	})
+	info.Set(1)
+	for _, c := range []prometheus.Collector{m.calls, m.callSeconds, m.callMemory, m.callouts, m.calloutSecs, m.reloads, m.reloadOK, info, &state{snapshot}} {
+		if err := r.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// Call records one call of a connector. outcome is "ok" or a [host.Code].
+func (m *Metrics) Call(connector, operation, outcome string, took time.Duration, memoryBytes int64) {
+	m.calls.WithLabelValues(connector, operation, outcome).Inc()
+	m.callSeconds.WithLabelValues(connector, operation).Observe(took.Seconds())
+	m.callMemory.WithLabelValues(connector).Observe(float64(memoryBytes))
+}
+
+// Callout records one HTTP request made for a connector; status 0 is one that
+// had no answer. A method outside the common ones counts as "other".
+func (m *Metrics) Callout(credential, method string, status int, took time.Duration) {
+	class := "0"
+	if status >= 100 && status < 600 {
+		class = strconv.Itoa(status/100) + "xx"
+	}
+	switch method {
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE":
+	default:
+		method = "other"
+	}
+	m.callouts.WithLabelValues(credential, method, class).Inc()
+	m.calloutSecs.WithLabelValues(credential).Observe(took.Seconds())
+}
+
+// Reload records that a changed configuration was taken or refused.
+func (m *Metrics) Reload(ok bool) {
+	if ok {
+		m.reloads.WithLabelValues("ok").Inc()
+		m.reloadOK.Set(1)
+		return
+	}
+	m.reloads.WithLabelValues("refused").Inc()
+	m.reloadOK.Set(0)
+}
+
+// state reads the store when it is scraped, so that no count can drift from
+// what is stored.
+type state struct {
+	snapshot func(context.Context) (Snapshot, error)
+}
+
+var (
+	queueDepth = prometheus.NewDesc("provost_queue_depth", "Jobs that wait or run, by queue.", []string{"queue"}, nil)
+	requests   = prometheus.NewDesc("provost_requests", "Stored requests, by app and state.", []string{"app", "state"}, nil)
+	accounts   = prometheus.NewDesc("provost_accounts", "Known accounts, by app and link state.", []string{"app", "link_state"}, nil)
+)
+
+func (s *state) Describe(ch chan<- *prometheus.Desc) {
+	ch <- queueDepth
+	ch <- requests
+	ch <- accounts
+}
+
+const scrapeTimeout = 5 * time.Second
+
+func (s *state) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	now, err := s.snapshot(ctx)
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(queueDepth, err)
+		return
+	}
+	for queue, n := range now.QueueDepth {
+		ch <- prometheus.MustNewConstMetric(queueDepth, prometheus.GaugeValue, float64(n), queue)
+	}
+	for app, byState := range now.Requests {
+		for _, st := range host.RequestStates {
+			ch <- prometheus.MustNewConstMetric(requests, prometheus.GaugeValue, float64(byState[st]), app, string(st))
+		}
+	}
+	for app, byState := range now.Accounts {
+		for _, st := range host.LinkStates {
+			ch <- prometheus.MustNewConstMetric(accounts, prometheus.GaugeValue, float64(byState[st]), app, string(st))
+		}
+	}
+}
