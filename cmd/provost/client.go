@@ -1,0 +1,181 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+
+	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/api"
+)
+
+// client speaks the API: to a running daemon over its socket, or, where none
+// runs, to a host that lives in this process for as long as the command does.
+// Commands see no difference.
+type client struct {
+	http  *http.Client
+	close func(context.Context) error
+}
+
+// socketClient connects to the daemon's socket; ok is false when nobody
+// listens there.
+func socketClient(socket string) (c *client, ok bool) {
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		return nil, false
+	}
+	_ = conn.Close() // it only asked whether somebody is there
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}
+	return &client{
+		http:  &http.Client{Transport: transport},
+		close: func(context.Context) error { transport.CloseIdleConnections(); return nil },
+	}, true
+}
+
+// inProcess is a transport that calls a handler of this process.
+type inProcess struct{ handler http.Handler }
+
+func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, out := io.Pipe()
+	w := &pipeWriter{header: http.Header{}, out: out, begun: make(chan int, 1)}
+	if r.Body == nil {
+		r.Body = http.NoBody
+	}
+	go func() {
+		t.handler.ServeHTTP(w, r)
+		w.WriteHeader(http.StatusOK)
+		_ = out.Close() // always nil for a pipe
+	}()
+	select {
+	case status := <-w.begun:
+		return &http.Response{StatusCode: status, Status: http.StatusText(status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+			Header: w.header.Clone(), Body: body, ContentLength: -1, Request: r}, nil
+	case <-r.Context().Done():
+		_ = body.Close() // lets the handler's next write fail
+		return nil, r.Context().Err()
+	}
+}
+
+// pipeWriter is the http.ResponseWriter of inProcess.
+type pipeWriter struct {
+	header http.Header
+	out    *io.PipeWriter
+	begun  chan int
+	sent   bool
+}
+
+func (w *pipeWriter) Header() http.Header { return w.header }
+func (w *pipeWriter) Flush()              {}
+
+func (w *pipeWriter) WriteHeader(status int) {
+	if !w.sent {
+		w.sent = true
+		w.begun <- status
+	}
+}
+
+func (w *pipeWriter) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return w.out.Write(p)
+}
+
+// do sends in (nil for none) and decodes the answer into out (nil to drop it).
+// An error answer becomes a *host.Error.
+func (c *client) do(ctx context.Context, method, path string, query url.Values, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(b)
+	}
+	answer, err := c.send(ctx, method, path, query, "application/json", body)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if out == nil {
+		_, err = io.Copy(io.Discard, answer.Body)
+		return err
+	}
+	if err := json.NewDecoder(answer.Body).Decode(out); err != nil {
+		return host.Errorf(host.Internal, "the daemon's answer to %s %s can't be read: %w", method, path, err)
+	}
+	return nil
+}
+
+func (c *client) send(ctx context.Context, method, path string, query url.Values, contentType string, body io.Reader) (*http.Response, error) {
+	u := url.URL{Scheme: "http", Host: "provost", Path: path, RawQuery: query.Encode()}
+	r, err := http.NewRequestWithContext(ctx, method, u.String(), body)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Content-Type", contentType)
+	answer, err := c.http.Do(r)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, &host.Error{Code: host.Cancelled, Message: "interrupted", Err: ctx.Err()}
+		}
+		return nil, host.Errorf(host.Unavailable, "the daemon does not answer: %w", errors.Unwrap(err))
+	}
+	if answer.StatusCode < 400 {
+		return answer, nil
+	}
+	defer answer.Body.Close()
+	var p api.Problem
+	if json.NewDecoder(io.LimitReader(answer.Body, 1<<20)).Decode(&p) != nil || p.Code == "" {
+		return nil, host.Errorf(host.Internal, "the daemon answered %s %s with HTTP %d", method, path, answer.StatusCode)
+	}
+	return nil, p.AsError()
+}
+
+// importUsers streams a file to the daemon and its progress back.
+func (c *client) importUsers(ctx context.Context, in io.Reader, query url.Values, progress func(done, total int64)) (api.ImportResult, error) {
+	answer, err := c.send(ctx, http.MethodPost, "/api/v1/users/import", query, "application/octet-stream", in)
+	if err != nil {
+		return api.ImportResult{}, err
+	}
+	defer answer.Body.Close()
+	lines := bufio.NewScanner(answer.Body)
+	lines.Buffer(nil, 16<<20)
+	for lines.Scan() {
+		var e api.ImportEvent
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			return api.ImportResult{}, host.Errorf(host.Internal, "the daemon's answer can't be read: %w", err)
+		}
+		switch {
+		case e.Error != nil:
+			return api.ImportResult{}, e.Error.AsError()
+		case e.Result != nil:
+			return *e.Result, nil
+		default:
+			progress(e.Done, e.Total)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return api.ImportResult{}, host.Errorf(host.Unavailable, "the daemon went away during the import; nothing is half done: run it again: %w", err)
+	}
+	return api.ImportResult{}, host.Errorf(host.Unavailable, "the daemon went away during the import; run it again")
+}
+
+// openFileOrStdin opens a file to read; "-" is standard input.
+func openFileOrStdin(name string, stdin io.Reader) (io.ReadCloser, error) {
+	if name == "-" {
+		return io.NopCloser(stdin), nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, host.Errorf(host.InvalidInput, "%w", err)
+	}
+	return f, nil
+}

@@ -1,0 +1,328 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/provosthq/provost/cmd/provost/internal/term"
+	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/api"
+)
+
+// request is a request as the API shows it.
+type request = api.Request
+
+func newRequestCommand(s *session) *cobra.Command {
+	cmd := &cobra.Command{Use: "request", Short: "Provisioning requests: what was asked, what came of it"}
+	cmd.AddCommand(newRequestList(s), newRequestGet(s), newRequestCreate(s),
+		newRequestAct(s, "retry", "Try a failed request again, as a new one", false),
+		newRequestAct(s, "cancel", "Withdraw a request that has not begun", false),
+		newRequestAct(s, "complete", "Say that a person has done it by hand", true))
+	return cmd
+}
+
+func newRequestList(s *session) *cobra.Command {
+	var app, user, operation string
+	var state []string
+	var limit int
+	cmd := &cobra.Command{
+		Use: "list", Short: "List requests", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, st := range state {
+				if !slices.Contains(host.RequestStates, host.RequestState(st)) {
+					return host.Errorf(host.Usage, "--state %q: there is %s", st, join(host.RequestStates))
+				}
+			}
+			if operation != "" && !slices.Contains(host.Operations, host.Operation(operation)) {
+				return host.Errorf(host.Usage, "--operation %q: there is %s", operation, join(host.Operations))
+			}
+			return s.with(cmd.Context(), func(ctx context.Context, c *client) error {
+				list, err := pages(limit, func(n int, last request) ([]request, error) {
+					q := url.Values{"app": {app}, "user": {user}, "state": state, "operation": {operation}, "limit": {strconv.Itoa(n)}}
+					if last.UserProvisioningRequest != nil {
+						q.Set("after", strings.TrimPrefix(last.Name, "UPR-"))
+					}
+					var page []request
+					return page, c.do(ctx, http.MethodGet, "/api/v1/requests", q, nil, &page)
+				})
+				if err != nil {
+					return err
+				}
+				return writeRequests(cmd.OutOrStdout(), s.output, list)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&app, "app", "", "only of this app")
+	cmd.Flags().StringVar(&user, "user", "", "only of this user")
+	cmd.Flags().StringSliceVar(&state, "state", nil, "only in these states")
+	cmd.Flags().StringVar(&operation, "operation", "", "only this operation")
+	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many (default all)")
+	return cmd
+}
+
+func writeRequests(w io.Writer, format string, list []request) error {
+	rows := make([][]string, len(list))
+	for i, r := range list {
+		rows[i] = []string{r.Name, string(r.Operation), r.AppName, string(r.State), strconv.Itoa(r.Attempt),
+			r.CreatedDate.Local().Format(time.DateTime), r.ErrorMessage}
+	}
+	return term.Write(w, format, list, []string{"REQUEST", "OPERATION", "APP", "STATE", "ATTEMPTS", "MADE", "ERROR"}, rows)
+}
+
+func newRequestGet(s *session) *cobra.Command {
+	var trace bool
+	cmd := &cobra.Command{
+		Use: "get REQUEST", Short: "Show one request and its log", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return s.with(cmd.Context(), func(ctx context.Context, c *client) error {
+				r, err := getRequest(ctx, c, args[0])
+				if err != nil {
+					return err
+				}
+				return showRequest(ctx, cmd.OutOrStdout(), s.output, c, r, trace)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&trace, "trace", false, "show every attempt, what it cost and what it sent")
+	return cmd
+}
+
+func getRequest(ctx context.Context, c *client, id string) (request, error) {
+	var r request
+	err := c.do(ctx, http.MethodGet, "/api/v1/requests/"+url.PathEscape(id), nil, nil, &r)
+	return r, err
+}
+
+// showRequest prints a request, its log and, with trace, what each attempt
+// sent and cost.
+func showRequest(ctx context.Context, w io.Writer, format string, c *client, r request, trace bool) error {
+	if format != "table" {
+		return term.Write(w, format, r, nil, nil)
+	}
+	subject := r.AppName
+	if r.UserId != "" {
+		var u host.User
+		if c.do(ctx, http.MethodGet, "/api/v1/users/"+url.PathEscape(r.UserId), nil, nil, &u) == nil {
+			subject = u.DisplayName() + " -> " + r.AppName
+		}
+	}
+	end := string(r.State)
+	if r.CompletedDate != nil && r.StartedDate != nil {
+		end += " in " + r.CompletedDate.Sub(*r.StartedDate).Round(time.Millisecond).String()
+	}
+	fmt.Fprintf(w, "%s  %s  %s   %s, attempt %d\n", r.Name, r.Operation, subject, end, r.Attempt)
+	if r.Reason != "" {
+		fmt.Fprintf(w, "  because %s\n", r.Reason)
+	}
+	if r.ErrorMessage != "" {
+		fmt.Fprintf(w, "  %s: %s\n", r.ErrorCode, r.ErrorMessage)
+	}
+	for _, n := range sortedCounts(r.Summary) {
+		fmt.Fprintf(w, "  %s\n", n)
+	}
+	for _, l := range r.Log {
+		fmt.Fprintf(w, " %s  %-14s %s\n", l.CreatedDate.Local().Format("15:04:05.000"), l.Status, l.Details)
+		if !trace || l.Trace == nil {
+			continue
+		}
+		t := l.Trace
+		fmt.Fprintf(w, "%16s%s · %s in the sandbox · %.1f MB · %d calls\n", "", t.Connector,
+			(t.Duration - t.HTTPDuration).Round(10*time.Microsecond), float64(t.MemoryBytes)/(1<<20), len(t.Callouts))
+		for _, call := range t.Callouts {
+			fmt.Fprintf(w, "%18s%s %s  %s in %s\n", "", call.Method, call.URL, statusText(call), call.Duration.Round(10*time.Microsecond))
+		}
+		for _, line := range t.Logs {
+			fmt.Fprintf(w, "%18s%s\n", "", line)
+		}
+	}
+	return nil
+}
+
+func statusText(c host.Callout) string {
+	if c.Status == 0 {
+		return "no answer: " + c.Error
+	}
+	return strconv.Itoa(c.Status)
+}
+
+func sortedCounts(counts map[string]int64) []string {
+	names := make([]string, 0, len(counts))
+	for name := range counts {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%-12s %6d", name, counts[name])
+	}
+	return names
+}
+
+func newRequestCreate(s *session) *cobra.Command {
+	var user, app, operation string
+	var wait, trace bool
+	cmd := &cobra.Command{
+		Use: "create --user USER --app APP --operation OPERATION", Short: "Make a request by hand", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return s.with(cmd.Context(), func(ctx context.Context, c *client) error {
+				var r request
+				in := map[string]string{"user": user, "app": app, "operation": operation}
+				if err := c.do(ctx, http.MethodPost, "/api/v1/requests", nil, in, &r); err != nil {
+					return err
+				}
+				if wait {
+					var err error
+					if r, err = waitFor(ctx, c, r.Id, nil); err != nil {
+						return err
+					}
+				}
+				if err := showRequest(ctx, cmd.OutOrStdout(), s.output, c, r, trace); err != nil {
+					return err
+				}
+				return failedError(r)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&user, "user", "", "id or username")
+	cmd.Flags().StringVar(&app, "app", "", "name of the app")
+	cmd.Flags().StringVar(&operation, "operation", "", "Create, Read, Update, Deactivate, Activate, Freeze, Unfreeze, Reactivate or Delete")
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait until it has ended")
+	cmd.Flags().BoolVar(&trace, "trace", false, "show every attempt, what it cost and what it sent")
+	for _, f := range []string{"user", "app", "operation"} {
+		_ = cmd.MarkFlagRequired(f) // fails only for a flag that does not exist
+	}
+	return cmd
+}
+
+// failedError makes a command fail when what it waited for did.
+func failedError(r request) error {
+	if r.State != host.StateFailed {
+		return nil
+	}
+	return &host.Error{Code: r.ErrorCode, Message: fmt.Sprintf("%s failed: %s   -> provost request retry %s", r.Name, r.ErrorMessage, r.Name)}
+}
+
+// waitFor follows a request until it ends, or for a Reconcile until it has
+// been analyzed and waits for a review. see is told of every look.
+func waitFor(ctx context.Context, c *client, id string, see func(request)) (request, error) {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		r, err := getRequest(ctx, c, id)
+		if err != nil {
+			return r, err
+		}
+		if see != nil {
+			see(r)
+		}
+		if r.State.Ended() || r.State == host.StateAnalyzed && !r.CommitWhenAnalyzed {
+			return r, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return r, &host.Error{Code: host.Cancelled, Message: "interrupted; " + r.Name + " goes on in the daemon", Err: ctx.Err()}
+		}
+	}
+}
+
+func newRequestAct(s *session, verb, short string, note bool) *cobra.Command {
+	var text string
+	cmd := &cobra.Command{
+		Use: verb + " REQUEST", Short: short, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var body any
+			if note {
+				body = map[string]string{"note": text}
+			}
+			return s.with(cmd.Context(), func(ctx context.Context, c *client) error {
+				var r request
+				if err := c.do(ctx, http.MethodPost, "/api/v1/requests/"+url.PathEscape(args[0])+"/"+verb, nil, body, &r); err != nil {
+					return err
+				}
+				return writeRequests(cmd.OutOrStdout(), s.output, []request{r})
+			})
+		},
+	}
+	if note {
+		cmd.Flags().StringVar(&text, "note", "", "what was done, for the log")
+	}
+	return cmd
+}
+
+func newReconcileCommand(s *session) *cobra.Command {
+	var app, filter, mode string
+	var wait, commit bool
+	cmd := &cobra.Command{
+		Use: "reconcile --app APP", Short: "Collect an app's accounts and find whose they are", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return s.with(cmd.Context(), func(ctx context.Context, c *client) error {
+				var r request
+				path := "/api/v1/apps/" + url.PathEscape(app) + "/reconcile"
+				if err := c.do(ctx, http.MethodPost, path, nil, api.ReconcileOptions{Filter: filter, Mode: mode, Commit: commit}, &r); err != nil {
+					return err
+				}
+				if !wait {
+					fmt.Fprintf(cmd.OutOrStdout(), "%s is under way   -> provost request get %s\n", r.Name, r.Name)
+					return nil
+				}
+				return followReconcile(ctx, cmd, s, c, r.Id)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&app, "app", "", "name of the app")
+	cmd.Flags().StringVar(&filter, "filter", "", "only accounts that match, in the target's own language")
+	cmd.Flags().StringVar(&mode, "mode", "full", "full or delta")
+	cmd.Flags().BoolVar(&wait, "wait", false, "show progress and wait until it is analyzed (and committed)")
+	cmd.Flags().BoolVar(&commit, "commit", false, "commit without a review")
+	_ = cmd.MarkFlagRequired("app") // fails only for a flag that does not exist
+	cmd.AddCommand(newReconcileCommit(s))
+	return cmd
+}
+
+func newReconcileCommit(s *session) *cobra.Command {
+	return &cobra.Command{
+		Use: "commit REQUEST", Short: "Commit a run that has been analyzed", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return s.with(cmd.Context(), func(ctx context.Context, c *client) error {
+				var r request
+				if err := c.do(ctx, http.MethodPost, "/api/v1/requests/"+url.PathEscape(args[0])+"/commit", nil, nil, &r); err != nil {
+					return err
+				}
+				return followReconcile(ctx, cmd, s, c, r.Id)
+			})
+		},
+	}
+}
+
+func followReconcile(ctx context.Context, cmd *cobra.Command, s *session, c *client, id string) error {
+	bar := term.NewProgress(cmd.ErrOrStderr(), "collecting", 0)
+	r, err := waitFor(ctx, c, id, func(r request) { bar.Set(r.ReconFound, r.TotalEstimate) })
+	bar.Done("")
+	if err != nil {
+		return err
+	}
+	if err := showRequest(ctx, cmd.OutOrStdout(), s.output, c, r, false); err != nil {
+		return err
+	}
+	if r.State == host.StateAnalyzed && s.output == "table" {
+		fmt.Fprintf(cmd.OutOrStdout(), "nothing is stored yet   -> provost reconcile commit %s\n", r.Name)
+	}
+	return failedError(r)
+}
+
+func join[T ~string](words []T) string {
+	s := make([]string, len(words))
+	for i, w := range words {
+		s[i] = string(w)
+	}
+	return strings.Join(s, ", ")
+}
