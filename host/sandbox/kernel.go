@@ -1,0 +1,380 @@
+package sandbox
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"sort"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+)
+
+// kernelModule is the import module of the Extism ABI.
+const kernelModule = "extism:host/env"
+
+type kernelKey struct{}
+
+// kernel is the host's side of the Extism ABI for one call. Its memory is a
+// space of its own that the guest reaches only by load and store; a block's
+// offset is its handle. Offsets begin above 0, since 0 means none.
+type kernel struct {
+	limits Limits
+	env    Env
+	end    context.CancelCauseFunc
+	clock  stopwatch
+
+	input   []byte
+	output  []byte
+	failure []byte // what error_set was given; nil for none
+
+	blocks []block // ordered by offset
+	next   uint64
+	held   int64
+
+	vars     map[string][]byte
+	varBytes int
+
+	status       int32
+	header       []byte
+	httpCalls    int
+	httpOut      int64
+	httpIn       int64
+	httpDuration time.Duration
+
+	logLines, logBytes int
+	recent             []string
+
+	exceeded string // which limit ended the call
+}
+
+type block struct {
+	offset uint64
+	data   []byte
+}
+
+func newKernel(limits Limits, input []byte, env Env, end context.CancelCauseFunc) *kernel {
+	return &kernel{limits: limits, env: env, end: end, input: input, next: 16}
+}
+
+// trap ends the guest. wazero turns the panic into the call's error.
+func trap(format string, args ...any) { panic(fmt.Errorf(format, args...)) }
+
+// exceed ends the call because of a limit.
+func (k *kernel) exceed(format string, args ...any) {
+	k.exceeded = fmt.Sprintf(format, args...)
+	k.end(errCapacity)
+	trap("%s", k.exceeded)
+}
+
+// put stores data as a new block and returns its offset; 0 for no data.
+func (k *kernel) put(data []byte) uint64 {
+	if len(data) == 0 {
+		return 0
+	}
+	offset := k.alloc(uint64(len(data)))
+	copy(k.blocks[len(k.blocks)-1].data, data)
+	return offset
+}
+
+func (k *kernel) alloc(n uint64) uint64 {
+	if n == 0 {
+		return 0
+	}
+	if n > uint64(k.limits.kernelBytes()) || k.held+int64(n) > k.limits.kernelBytes() {
+		k.exceed("asked the host for more than %d bytes of memory", k.limits.kernelBytes())
+	}
+	offset := k.next
+	k.blocks = append(k.blocks, block{offset, make([]byte, n)})
+	k.held += int64(n)
+	k.next += (n + 15) &^ 15
+	return offset
+}
+
+// find returns the index of the block that holds offset, -1 for none.
+func (k *kernel) find(offset uint64) int {
+	i := sort.Search(len(k.blocks), func(i int) bool { return k.blocks[i].offset > offset }) - 1
+	if i < 0 || offset-k.blocks[i].offset >= uint64(len(k.blocks[i].data)) {
+		return -1
+	}
+	return i
+}
+
+// at returns n bytes from offset, which must lie in one block.
+func (k *kernel) at(offset, n uint64) []byte {
+	i := k.find(offset)
+	if i < 0 {
+		trap("the offset %d is in no block of the host's memory", offset)
+	}
+	data := k.blocks[i].data[offset-k.blocks[i].offset:]
+	if n > uint64(len(data)) {
+		trap("%d bytes from the offset %d reach beyond their block", n, offset)
+	}
+	return data[:n]
+}
+
+// whole returns the block that begins at offset.
+func (k *kernel) whole(offset uint64) []byte {
+	i := k.find(offset)
+	if i < 0 || k.blocks[i].offset != offset {
+		trap("the offset %d is not that of a block of the host's memory", offset)
+	}
+	return k.blocks[i].data
+}
+
+func (k *kernel) free(offset uint64) {
+	if i := k.find(offset); i >= 0 && k.blocks[i].offset == offset {
+		k.held -= int64(len(k.blocks[i].data))
+		k.blocks = append(k.blocks[:i], k.blocks[i+1:]...)
+	}
+}
+
+func (k *kernel) length(offset uint64) uint64 {
+	if i := k.find(offset); i >= 0 && k.blocks[i].offset == offset {
+		return uint64(len(k.blocks[i].data))
+	}
+	return 0
+}
+
+// load64 reads up to eight bytes; a block whose length is no multiple of eight
+// reads as if zeros followed.
+func (k *kernel) load64(offset uint64) uint64 {
+	i := k.find(offset)
+	if i < 0 {
+		trap("the offset %d is in no block of the host's memory", offset)
+	}
+	return word(k.blocks[i].data[offset-k.blocks[i].offset:])
+}
+
+func word(b []byte) uint64 {
+	if len(b) >= 8 {
+		return binary.LittleEndian.Uint64(b)
+	}
+	var w [8]byte
+	copy(w[:], b)
+	return binary.LittleEndian.Uint64(w[:])
+}
+
+func (k *kernel) store64(offset, v uint64) {
+	var w [8]byte
+	binary.LittleEndian.PutUint64(w[:], v)
+	copy(k.at(offset, 8), w[:])
+}
+
+func (k *kernel) setVar(name string, value []byte) {
+	k.varBytes -= len(k.vars[name])
+	if value == nil {
+		delete(k.vars, name)
+		return
+	}
+	if k.varBytes+len(value)+len(name) > k.limits.VarBytes {
+		k.exceed("kept more than %d bytes in vars", k.limits.VarBytes)
+	}
+	if k.vars == nil {
+		k.vars = map[string][]byte{}
+	}
+	k.vars[name] = append([]byte(nil), value...)
+	k.varBytes += len(value)
+}
+
+const recentLogs = 10
+
+// log takes one line of the guest's. What goes beyond the limits is dropped.
+func (k *kernel) log(level slog.Level, line string) {
+	line = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(line, "�"))
+	if k.logLines >= k.limits.LogLines || k.logBytes+len(line) > k.limits.LogBytes {
+		k.logLines++
+		return
+	}
+	k.logLines++
+	k.logBytes += len(line)
+	if len(k.recent) == recentLogs {
+		k.recent = k.recent[1:]
+	}
+	k.recent = append(k.recent, line)
+	if k.env.Log != nil {
+		k.env.Log(level, line)
+	}
+}
+
+func (k *kernel) lastLogs() []string { return k.recent }
+
+// http performs one request of the guest and returns the offset of the
+// answer's body.
+func (k *kernel) http(ctx context.Context, request, body uint64) uint64 {
+	k.status, k.header = 0, nil
+	if k.httpCalls++; k.httpCalls > k.limits.HTTPCalls {
+		k.exceed("made more than %d HTTP calls", k.limits.HTTPCalls)
+	}
+	var r struct {
+		URL     string            `json:"url"`
+		Method  string            `json:"method"`
+		Header  map[string]string `json:"header"`
+		Headers map[string]string `json:"headers"`
+	}
+	if err := json.Unmarshal(k.whole(request), &r); err != nil {
+		trap("http_request: the request is no JSON: %v", err)
+	}
+	out := &HTTPRequest{Method: r.Method, URL: r.URL, Header: r.Headers}
+	if out.Header == nil {
+		out.Header = r.Header
+	}
+	if out.Method == "" {
+		out.Method = "GET"
+	}
+	if body != 0 {
+		out.Body = append([]byte(nil), k.whole(body)...)
+	}
+	if k.httpOut += int64(len(out.Body)); k.httpOut > k.limits.HTTPRequestBytes {
+		k.exceed("sent more than %d bytes over HTTP", k.limits.HTTPRequestBytes)
+	}
+	answer := &HTTPResponse{Body: []byte(`{"type":"PermissionDenied","message":"HTTP is not allowed in this call"}`)}
+	if k.env.HTTP != nil {
+		resume := k.clock.pause()
+		begin := time.Now()
+		answer = k.env.HTTP(ctx, out)
+		k.httpDuration += time.Since(begin)
+		resume()
+	}
+	if k.httpIn += int64(len(answer.Body)); k.httpIn > k.limits.HTTPResponseBytes {
+		k.exceed("received more than %d bytes over HTTP", k.limits.HTTPResponseBytes)
+	}
+	k.status = int32(answer.Status)
+	header := answer.Header
+	if header == nil {
+		header = map[string]string{}
+	}
+	b, err := json.Marshal(header)
+	if err != nil { // strings always marshal
+		trap("http_request: %v", err)
+	}
+	k.header = b
+	return k.put(answer.Body)
+}
+
+type signature struct{ params, results []api.ValueType }
+
+const (
+	i32 = api.ValueTypeI32
+	i64 = api.ValueTypeI64
+)
+
+func sig(params []api.ValueType, results ...api.ValueType) signature {
+	return signature{params, results}
+}
+
+var (
+	none = []api.ValueType(nil)
+	one  = []api.ValueType{i64}
+	two  = []api.ValueType{i64, i64}
+)
+
+// kernelSignatures are the functions of the Extism ABI.
+var kernelSignatures = map[string]signature{
+	"alloc": sig(one, i64), "free": sig(one), "length": sig(one, i64), "length_unsafe": sig(one, i64),
+	"load_u8": sig(one, i32), "load_u64": sig(one, i64),
+	"store_u8": sig([]api.ValueType{i64, i32}), "store_u64": sig(two),
+	"input_length": sig(none, i64), "input_offset": sig(none, i64),
+	"input_load_u8": sig(one, i32), "input_load_u64": sig(one, i64),
+	"output_set": sig(two), "error_set": sig(one), "error_get": sig(none, i64),
+	"config_get": sig(one, i64), "var_get": sig(one, i64), "var_set": sig(two),
+	"http_request": sig(two, i64), "http_status_code": sig(none, i32), "http_headers": sig(none, i64),
+	"log_trace": sig(one), "log_debug": sig(one), "log_info": sig(one), "log_warn": sig(one), "log_error": sig(one),
+	"get_log_level": sig(none, i32),
+}
+
+// kernelFunctions do what kernelSignatures name. The stack holds the
+// parameters and takes the result.
+var kernelFunctions = map[string]func(ctx context.Context, k *kernel, stack []uint64){
+	"alloc":         func(_ context.Context, k *kernel, s []uint64) { s[0] = k.alloc(s[0]) },
+	"free":          func(_ context.Context, k *kernel, s []uint64) { k.free(s[0]) },
+	"length":        func(_ context.Context, k *kernel, s []uint64) { s[0] = k.length(s[0]) },
+	"length_unsafe": func(_ context.Context, k *kernel, s []uint64) { s[0] = k.length(s[0]) },
+	"load_u8":       func(_ context.Context, k *kernel, s []uint64) { s[0] = uint64(k.at(s[0], 1)[0]) },
+	"load_u64":      func(_ context.Context, k *kernel, s []uint64) { s[0] = k.load64(s[0]) },
+	"store_u8":      func(_ context.Context, k *kernel, s []uint64) { k.at(s[0], 1)[0] = byte(s[1]) },
+	"store_u64":     func(_ context.Context, k *kernel, s []uint64) { k.store64(s[0], s[1]) },
+	"input_length":  func(_ context.Context, k *kernel, s []uint64) { s[0] = uint64(len(k.input)) },
+	"input_offset":  func(_ context.Context, k *kernel, s []uint64) { s[0] = k.put(k.input) },
+	"input_load_u8": func(_ context.Context, k *kernel, s []uint64) {
+		if s[0] >= uint64(len(k.input)) {
+			trap("input_load_u8: the offset %d is beyond the input of %d bytes", s[0], len(k.input))
+		}
+		s[0] = uint64(k.input[s[0]])
+	},
+	"input_load_u64": func(_ context.Context, k *kernel, s []uint64) {
+		if s[0] >= uint64(len(k.input)) {
+			trap("input_load_u64: the offset %d is beyond the input of %d bytes", s[0], len(k.input))
+		}
+		s[0] = word(k.input[s[0]:])
+	},
+	"output_set": func(_ context.Context, k *kernel, s []uint64) {
+		if s[1] == 0 {
+			k.output = nil
+			return
+		}
+		if s[1] > uint64(k.limits.Output) {
+			k.exceed("set an output of %d bytes; the limit is %d", s[1], k.limits.Output)
+		}
+		k.output = append([]byte(nil), k.at(s[0], s[1])...)
+	},
+	"error_set": func(_ context.Context, k *kernel, s []uint64) {
+		if s[0] == 0 {
+			k.failure = nil
+			return
+		}
+		const mostError = 64 << 10
+		said := k.whole(s[0])
+		k.failure = append([]byte{}, said[:min(len(said), mostError)]...)
+	},
+	"error_get": func(_ context.Context, k *kernel, s []uint64) { s[0] = k.put(k.failure) },
+	"config_get": func(_ context.Context, k *kernel, s []uint64) {
+		s[0] = k.put([]byte(k.env.Config[string(k.whole(s[0]))]))
+	},
+	"var_get": func(_ context.Context, k *kernel, s []uint64) { s[0] = k.put(k.vars[string(k.whole(s[0]))]) },
+	"var_set": func(_ context.Context, k *kernel, s []uint64) {
+		var value []byte
+		if s[1] != 0 {
+			value = k.whole(s[1])
+		}
+		k.setVar(string(k.whole(s[0])), value)
+	},
+	"http_request":     func(ctx context.Context, k *kernel, s []uint64) { s[0] = k.http(ctx, s[0], s[1]) },
+	"http_status_code": func(_ context.Context, k *kernel, s []uint64) { s[0] = uint64(uint32(k.status)) },
+	"http_headers":     func(_ context.Context, k *kernel, s []uint64) { s[0] = k.put(k.header) },
+	"log_trace":        logAt(slog.LevelDebug - 4),
+	"log_debug":        logAt(slog.LevelDebug),
+	"log_info":         logAt(slog.LevelInfo),
+	"log_warn":         logAt(slog.LevelWarn),
+	"log_error":        logAt(slog.LevelError),
+	"get_log_level":    func(_ context.Context, _ *kernel, s []uint64) { s[0] = 0 }, // trace: the host filters
+}
+
+func logAt(level slog.Level) func(context.Context, *kernel, []uint64) {
+	return func(_ context.Context, k *kernel, s []uint64) { k.log(level, string(k.whole(s[0]))) }
+}
+
+// instantiateKernel makes the host module once for a runtime; the state of a
+// call comes with its context.
+func instantiateKernel(ctx context.Context, r wazero.Runtime) error {
+	b := r.NewHostModuleBuilder(kernelModule)
+	for name, s := range kernelSignatures {
+		do := kernelFunctions[name]
+		f := api.GoFunc(func(ctx context.Context, stack []uint64) {
+			do(ctx, ctx.Value(kernelKey{}).(*kernel), stack)
+		})
+		b = b.NewFunctionBuilder().WithGoFunction(f, s.params, s.results).Export(name)
+	}
+	_, err := b.Instantiate(ctx)
+	return err
+}

@@ -1,0 +1,61 @@
+package sandbox
+
+import (
+	"reflect"
+	"time"
+)
+
+// Limits bound one module and each of its calls. A zero field stands for the
+// default.
+type Limits struct {
+	// MemoryBytes is the guest's linear memory, in whole pages of 64 KiB.
+	MemoryBytes int64
+	// Time is how long a call may run, the time that the host spends in HTTP
+	// for it not counted.
+	Time time.Duration
+	// Input and Output are bytes.
+	Input, Output int
+	// LogBytes and LogLines are what is kept of a call's log; the rest is
+	// dropped and counted.
+	LogBytes, LogLines int
+	// HTTPCalls, HTTPRequestBytes and HTTPResponseBytes are per call of the
+	// module, all its requests together.
+	HTTPCalls                           int
+	HTTPRequestBytes, HTTPResponseBytes int64
+	// VarBytes is what a call may keep in vars.
+	VarBytes int
+	// ModuleBytes is the size of the module itself.
+	ModuleBytes int
+}
+
+// DefaultLimits returns what a connector has where the operator says nothing.
+func DefaultLimits() Limits {
+	return Limits{
+		MemoryBytes: 64 << 20, Time: 10 * time.Second,
+		Input: 4 << 20, Output: 16 << 20, LogBytes: 64 << 10, LogLines: 200,
+		HTTPCalls: 100, HTTPRequestBytes: 16 << 20, HTTPResponseBytes: 64 << 20,
+		VarBytes: 1 << 20, ModuleBytes: 64 << 20,
+	}
+}
+
+// withDefaults fills what is zero.
+func (l Limits) withDefaults() Limits {
+	v, d := reflect.ValueOf(&l).Elem(), reflect.ValueOf(DefaultLimits())
+	for i := range v.NumField() {
+		if v.Field(i).IsZero() {
+			v.Field(i).Set(d.Field(i))
+		}
+	}
+	return l
+}
+
+const pageBytes = 64 << 10
+
+// pages is MemoryBytes in whole pages, at least one.
+func (l Limits) pages() uint32 { return uint32(min(max(1, l.MemoryBytes/pageBytes), 65536)) }
+
+// kernelBytes is what a call may hold in the kernel's memory at once: its
+// input, its output, what HTTP brings, and vars.
+func (l Limits) kernelBytes() int64 {
+	return 2*int64(l.Input) + 2*int64(l.Output) + l.HTTPRequestBytes + l.HTTPResponseBytes + int64(l.VarBytes) + 1<<20
+}
