@@ -1,0 +1,366 @@
+// Package callout is the way out: HTTP that the host performs for connectors
+// over named credentials. It keeps every request below its credential's
+// endpoint, signs it in, bounds it, and logs it. A secret never reaches a
+// connector, a log or an error.
+package callout
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/provosthq/provost/host/secret"
+	"github.com/provosthq/provost/pdk"
+)
+
+// Options are for [New].
+type Options struct {
+	Logger *slog.Logger
+	// Sealer opens sealed secrets; nil where there are none.
+	Sealer *secret.Sealer
+	// Observe is told of each request; status 0 is one without an answer. May
+	// be nil.
+	Observe func(credential, method string, status int, took time.Duration)
+}
+
+// Egress performs callouts. It may be used from many goroutines.
+type Egress struct {
+	options Options
+	// current is replaced as a whole when the configuration changes; requests
+	// under way end with the credential that they began with.
+	current atomic.Pointer[map[string]*credential]
+	granted *http.Client
+	apply   sync.Mutex
+}
+
+// New makes an Egress without credentials.
+func New(o Options) *Egress {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Observe == nil {
+		o.Observe = func(string, string, int, time.Duration) {}
+	}
+	e := &Egress{options: o}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = nil
+	e.granted = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	e.current.Store(&map[string]*credential{})
+	return e
+}
+
+// Apply replaces all credentials, or none if any is wrong: the error joins an
+// error for each mistake, with its Field.
+func (e *Egress) Apply(credentials []Credential) error {
+	e.apply.Lock()
+	defer e.apply.Unlock()
+	next := make(map[string]*credential, len(credentials))
+	var errs []error
+	for _, c := range credentials {
+		ready, err := newCredential(c, e.options.Sealer)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		next[c.Name] = ready
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	old := e.current.Swap(&next)
+	for _, c := range *old {
+		c.client.CloseIdleConnections()
+	}
+	return nil
+}
+
+// Close closes the idle connections.
+func (e *Egress) Close() {
+	for _, c := range *e.current.Load() {
+		c.client.CloseIdleConnections()
+	}
+	e.granted.CloseIdleConnections()
+}
+
+// Info is what may be known of a credential.
+type Info struct {
+	Name      string
+	Endpoint  string
+	Protocol  Protocol
+	SecretSet bool
+}
+
+// List returns the credentials by name.
+func (e *Egress) List() []Info {
+	var list []Info
+	for _, c := range *e.current.Load() {
+		list = append(list, Info{c.Name, c.Endpoint, c.Protocol, c.secret.IsSet()})
+	}
+	slices.SortFunc(list, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+// Caller is on whose behalf a request is made.
+type Caller struct {
+	Connector string
+	// Credential is the only one that this call may use.
+	Credential string
+	RequestID  string
+	// Hosts are further hosts (name or name:port) that the operator granted;
+	// they get no credential.
+	Hosts []string
+}
+
+// Request is what a connector wants sent.
+type Request struct {
+	Method string
+	URL    string
+	Header map[string]string
+	Body   []byte
+}
+
+// Response is the answer. Err is set, and Status 0, when there is none.
+type Response struct {
+	Status int
+	Header map[string]string // lower-case names
+	Body   []byte
+	Err    *pdk.Error
+}
+
+// Do performs a request. It never panics and never returns a Go error: what
+// fails is an answer with Err.
+func (e *Egress) Do(ctx context.Context, caller Caller, r Request) Response {
+	begin := time.Now()
+	answer := e.do(ctx, caller, r)
+	took := time.Since(begin)
+	method := r.Method
+	e.options.Observe(caller.Credential, method, answer.Status, took)
+	path, _, _ := strings.Cut(r.URL, "?")
+	attrs := []any{"request", caller.RequestID, "connector", caller.Connector, "credential", caller.Credential,
+		"method", clip(method, 20), "url", clip(path, 300), "status", answer.Status, "duration", took,
+		"sent", len(r.Body), "received", len(answer.Body)}
+	if answer.Err != nil {
+		e.options.Logger.WarnContext(ctx, "callout failed", append(attrs, "error", answer.Err.Message)...)
+	} else {
+		e.options.Logger.InfoContext(ctx, "callout", attrs...)
+	}
+	return answer
+}
+
+func failed(err *pdk.Error) Response { return Response{Err: err} }
+
+var methods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
+
+func (e *Egress) do(ctx context.Context, caller Caller, r Request) Response {
+	if !slices.Contains(methods, r.Method) {
+		return failed(pdk.Errorf(pdk.Unsupported, "the method %q is none of %s", clip(r.Method, 20), strings.Join(methods, ", ")))
+	}
+	header, err := cleanHeader(r.Header)
+	if err != nil {
+		return failed(err)
+	}
+	name, path, query, ok := split(r.URL)
+	if !ok {
+		return e.toGranted(ctx, caller, r, header)
+	}
+	if name != caller.Credential || name == "" {
+		return failed(pdk.Errorf(pdk.PermissionDenied, "this call may use the named credential %q, not %q", caller.Credential, clip(name, 80)))
+	}
+	c := (*e.current.Load())[name]
+	if c == nil {
+		return failed(pdk.Errorf(pdk.Unauthorized, "there is no named credential %q; add it to the configuration", name))
+	}
+	u, err := join(c.base, path, query)
+	if err != nil {
+		return failed(err)
+	}
+	if c.Protocol == APIKey {
+		header.Del(c.Header)
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	answer := c.send(ctx, r, u, header)
+	if answer.Status == http.StatusUnauthorized && c.Protocol == OAuth2 {
+		// The token may have been revoked before its time: once with a new one.
+		c.token.forget(strings.TrimPrefix(header.Get("Authorization"), "Bearer "))
+		answer = c.send(ctx, r, u, header)
+	}
+	return c.masked(answer)
+}
+
+// send signs in and performs one request.
+func (c *credential) send(ctx context.Context, r Request, u *url.URL, header http.Header) Response {
+	switch c.Protocol {
+	case Basic:
+		req := http.Request{Header: header}
+		req.SetBasicAuth(c.Username, c.secret.Reveal())
+	case Bearer:
+		header.Set("Authorization", "Bearer "+c.secret.Reveal())
+	case APIKey:
+		header.Set(c.Header, c.secret.Reveal())
+	case OAuth2:
+		token, err := c.token.get(ctx)
+		if err != nil {
+			return failed(err)
+		}
+		header.Set("Authorization", "Bearer "+token)
+	}
+	return perform(ctx, c.client, r, u, header, c.MaxResponseBytes)
+}
+
+// masked takes the credential's secrets out of an answer that repeats them.
+func (c *credential) masked(r Response) Response {
+	for _, s := range c.secrets() {
+		if len(s) < 8 { // shorter ones would tear up ordinary text
+			continue
+		}
+		r.Body = bytes.ReplaceAll(r.Body, []byte(s), []byte("***"))
+		for name, v := range r.Header {
+			r.Header[name] = strings.ReplaceAll(v, s, "***")
+		}
+	}
+	return r
+}
+
+// toGranted performs a request outside any credential, to a host that the
+// operator granted to this connector.
+func (e *Egress) toGranted(ctx context.Context, caller Caller, r Request, header http.Header) Response {
+	u, err := url.Parse(r.URL)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
+		return failed(pdk.Errorf(pdk.PermissionDenied, "the URL is neither callout:%s/path nor an http URL", caller.Credential))
+	}
+	if !slices.ContainsFunc(caller.Hosts, func(h string) bool { return strings.EqualFold(h, u.Host) }) {
+		return failed(pdk.Errorf(pdk.PermissionDenied, "%s may not reach %s; use callout:%s/path, or let the operator grant the host", caller.Connector, clip(u.Host, 100), caller.Credential))
+	}
+	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	defer cancel()
+	return perform(ctx, e.granted, r, u, header, defaultMaxResponseBytes)
+}
+
+func perform(ctx context.Context, client *http.Client, r Request, u *url.URL, header http.Header, most int64) Response {
+	// Atomic, because a connection may be written to by another goroutine.
+	var reached atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteHeaders: func() { reached.Store(true) },
+	})
+	req, err := http.NewRequestWithContext(ctx, r.Method, u.String(), bytes.NewReader(r.Body))
+	if err != nil {
+		return failed(pdk.Errorf(pdk.InvalidInput, "the request can't be made: %v", err))
+	}
+	if len(r.Body) == 0 {
+		req.Body, req.GetBody, req.ContentLength = nil, nil, 0
+	}
+	if u.RawPath != "" { // as the connector escaped it
+		req.URL.RawPath, req.URL.Path = u.RawPath, u.Path
+	}
+	req.Header = header
+	unsafe := r.Method != http.MethodGet && r.Method != http.MethodHead
+	answer, err := client.Do(req)
+	if err != nil {
+		e := pdk.Errorf(pdk.Unavailable, "the target did not answer: %s", reason(err))
+		e.Uncertain = unsafe && reached.Load()
+		return failed(e)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(answer.Body, most+1))
+	if err != nil || int64(len(body)) > most {
+		e := pdk.Errorf(pdk.Unavailable, "the target's answer (%d) broke off: %s", answer.StatusCode, reason(err))
+		if err == nil {
+			e = pdk.Errorf(pdk.Unsupported, "the target's answer is larger than %d bytes; ask for smaller pages, or raise limits.max_response of the credential", most)
+		}
+		e.HTTPStatus, e.Uncertain = answer.StatusCode, unsafe
+		return failed(e)
+	}
+	return Response{Status: answer.StatusCode, Header: answerHeader(answer.Header), Body: body}
+}
+
+const mostRedirects = 5
+
+// checkRedirect follows a redirect only where the credential may go anyway;
+// any other is the connector's answer.
+func (c *credential) checkRedirect(r *http.Request, via []*http.Request) error {
+	safe := r.Method == http.MethodGet || r.Method == http.MethodHead
+	if !safe || via[0].Method != r.Method || len(via) > mostRedirects || !below(c.base, r.URL) || strings.Contains(r.URL.Path, "..") {
+		return http.ErrUseLastResponse
+	}
+	return nil
+}
+
+// hopByHop and what only the host may set (RFC 9110, 7.6.1).
+var refusedHeaders = []string{"Authorization", "Cookie", "Host", "Connection", "Keep-Alive", "Te", "Trailer",
+	"Transfer-Encoding", "Upgrade", "Content-Length", "Expect", "Forwarded"}
+
+// cleanHeader drops what a connector may not set and refuses what is no
+// header.
+func cleanHeader(in map[string]string) (http.Header, *pdk.Error) {
+	out := http.Header{}
+	for name, value := range in {
+		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+			return nil, pdk.Errorf(pdk.InvalidInput, "the header %q is not valid", clip(name, 60))
+		}
+		name = http.CanonicalHeaderKey(name)
+		if slices.Contains(refusedHeaders, name) || strings.HasPrefix(name, "Proxy-") {
+			continue
+		}
+		out.Set(name, value)
+	}
+	if out.Get("User-Agent") == "" {
+		out.Set("User-Agent", "provost")
+	}
+	return out, nil
+}
+
+// answerHeader is what a connector sees of an answer's headers.
+func answerHeader(h http.Header) map[string]string {
+	out := make(map[string]string, len(h))
+	for name, values := range h {
+		switch name {
+		case "Set-Cookie", "Authorization", "Proxy-Authenticate", "Authentication-Info":
+			continue
+		}
+		out[strings.ToLower(name)] = strings.Join(values, ", ")
+	}
+	return out
+}
+
+// reason says why a request failed, without the URL that net/http puts before
+// it.
+func reason(err error) string {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	var certificate *tls.CertificateVerificationError
+	var dns *net.DNSError
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, context.DeadlineExceeded):
+		return "time is up"
+	case errors.Is(err, context.Canceled):
+		return "the call was cancelled"
+	case errors.As(err, &certificate):
+		return fmt.Sprintf("its certificate is not trusted: %v", certificate.Err)
+	case errors.As(err, &dns):
+		return "its host name can't be resolved"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "the connection was cut"
+	default:
+		return err.Error()
+	}
+}
