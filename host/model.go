@@ -288,3 +288,11 @@ type Callout struct {
 	ResponseBytes int64         `json:"ResponseBytes"`
 	Error         string        `json:"Error,omitempty"`
 }
+
+// UserKey is what one link rule (by its index) makes of a user, to find the
+// user of an account by.
+type UserKey struct {
+	Rule   int
+	Key    string
+	UserId string
+}

@@ -1,0 +1,241 @@
+// Package store keeps the domain's records in SQLite or PostgreSQL, by one
+// code path. A [Store] gives transactions; a [Tx] has a method for each thing
+// that the engines do with a record. It knows the domain and its constraints,
+// and no engine.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/gofrs/flock"
+	"github.com/jackc/pgx/v5/pgconn"
+	_ "github.com/jackc/pgx/v5/stdlib" // database/sql driver "pgx"
+	"github.com/riverqueue/river/riverdriver/riverdatabasesql"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+	"github.com/riverqueue/river/rivermigrate"
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
+	"github.com/uptrace/bun/dialect/sqlitedialect"
+	"modernc.org/sqlite"
+
+	"github.com/provosthq/provost/host"
+)
+
+// Options are for [Open].
+type Options struct{ Logger *slog.Logger }
+
+// Store is one organisation's database.
+type Store struct {
+	dialect string // "sqlite" or "postgres"
+	url     string
+	write   *sql.DB
+	read    *sql.DB // the same as write on PostgreSQL
+	writer  *bun.DB
+	reader  *bun.DB
+	lock    *flock.Flock
+}
+
+// Open connects to sqlite://path or postgres://…, and brings the schema up to
+// date. A SQLite file belongs to one process at a time.
+func Open(ctx context.Context, databaseURL string, o Options) (*Store, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	var s *Store
+	var err error
+	switch {
+	case strings.HasPrefix(databaseURL, "sqlite:"):
+		s, err = openSQLite(databaseURL)
+	case strings.HasPrefix(databaseURL, "postgres://"), strings.HasPrefix(databaseURL, "postgresql://"):
+		s, err = openPostgres(databaseURL)
+	default:
+		return nil, host.Errorf(host.InvalidInput, "database.url must begin with sqlite:// or postgres://")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := s.prepare(ctx, o.Logger); err != nil {
+		return nil, errors.Join(s.explain(err), s.Close())
+	}
+	return s, nil
+}
+
+func openSQLite(databaseURL string) (*Store, error) {
+	path := strings.TrimPrefix(strings.TrimPrefix(databaseURL, "sqlite:"), "//")
+	if path == "" || strings.Contains(path, "?") {
+		return nil, host.Errorf(host.InvalidInput, "database.url %q names no file; write sqlite:///var/lib/provost/provost.db", databaseURL)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, host.Errorf(host.Unavailable, "the database's folder: %w", err)
+	}
+	lock := flock.New(path + ".lock")
+	held, err := lock.TryLock()
+	if err != nil {
+		return nil, host.Errorf(host.Unavailable, "the database's lock: %w", err)
+	}
+	if !held {
+		return nil, host.Errorf(host.Unavailable, "the database %s is in use by another provost; stop it, or talk to it through its socket", path)
+	}
+	file := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}).String()
+	pragmas := "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=foreign_keys(1)"
+	s := &Store{dialect: "sqlite", url: databaseURL, lock: lock}
+	if s.write, err = sql.Open("sqlite", file+pragmas+"&_txlock=immediate"); err != nil {
+		return nil, err
+	}
+	s.write.SetMaxOpenConns(1) // one writer: River's authors found it the only way without SQLITE_BUSY
+	if s.read, err = sql.Open("sqlite", file+pragmas+"&_pragma=query_only(1)"); err != nil {
+		return nil, err
+	}
+	s.read.SetMaxOpenConns(4)
+	s.writer, s.reader = bun.NewDB(s.write, sqlitedialect.New()), bun.NewDB(s.read, sqlitedialect.New())
+	return s, nil
+}
+
+func openPostgres(databaseURL string) (*Store, error) {
+	db, err := sql.Open("pgx", databaseURL)
+	if err != nil {
+		return nil, host.Errorf(host.InvalidInput, "database.url is no PostgreSQL URL")
+	}
+	db.SetMaxOpenConns(20)
+	db.SetMaxIdleConns(20)
+	b := bun.NewDB(db, pgdialect.New())
+	return &Store{dialect: "postgres", url: databaseURL, write: db, read: db, writer: b, reader: b}, nil
+}
+
+// prepare migrates our schema and River's.
+func (s *Store) prepare(ctx context.Context, log *slog.Logger) error {
+	if err := s.write.PingContext(ctx); err != nil {
+		return err
+	}
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // nothing to undo once it is committed
+	if err := migrate(ctx, tx, s.dialect); err != nil {
+		return err
+	}
+	if s.dialect == "postgres" { // under the lock that migrate took
+		m, err := rivermigrate.New(riverdatabasesql.New(s.write), &rivermigrate.Config{Logger: log})
+		if err != nil {
+			return err
+		}
+		if _, err := m.MigrateTx(ctx, tx, rivermigrate.DirectionUp, nil); err != nil {
+			return err
+		}
+		return tx.Commit()
+	}
+	m, err := rivermigrate.New(riversqlite.New(s.write), &rivermigrate.Config{Logger: log})
+	if err != nil {
+		return err
+	}
+	if _, err := m.MigrateTx(ctx, tx, rivermigrate.DirectionUp, nil); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// Close closes the connections and gives the file free.
+func (s *Store) Close() error {
+	err := s.write.Close()
+	if s.read != s.write {
+		err = errors.Join(err, s.read.Close())
+	}
+	if s.lock != nil {
+		err = errors.Join(err, s.lock.Unlock())
+	}
+	return err
+}
+
+// Dialect is "sqlite" or "postgres".
+func (s *Store) Dialect() string { return s.dialect }
+
+// DB is the pool that writes, for the queue. On SQLite it has one connection.
+func (s *Store) DB() *sql.DB { return s.write }
+
+// Ping tells whether the database answers.
+func (s *Store) Ping(ctx context.Context) error { return s.explain(s.read.PingContext(ctx)) }
+
+// mostTries is how often a transaction that PostgreSQL ends for the sake of
+// another is begun again.
+const mostTries = 5
+
+// Update runs fn in a transaction that may write. fn may run again when the
+// database asks for it, so it must have no effect of its own outside.
+func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
+	for try := 1; ; try++ {
+		err := s.once(ctx, s.writer, nil, fn)
+		var pg *pgconn.PgError
+		if try < mostTries && errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01") {
+			continue
+		}
+		return s.explain(err)
+	}
+}
+
+// View runs fn in a transaction that only reads, from one moment's state.
+func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
+	o := &sql.TxOptions{ReadOnly: true}
+	if s.dialect == "postgres" {
+		o.Isolation = sql.LevelRepeatableRead
+	} else {
+		o = nil // the connection is query_only already
+	}
+	return s.explain(s.once(ctx, s.reader, o, fn))
+}
+
+func (s *Store) once(ctx context.Context, db *bun.DB, o *sql.TxOptions, fn func(*Tx) error) error {
+	tx, err := db.BeginTx(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // nothing to undo once it is committed
+	if err := fn(&Tx{db: tx, dialect: s.dialect}); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// explain turns the database's own errors into the host's.
+func (s *Store) explain(err error) error {
+	var known *host.Error
+	if err == nil || errors.As(err, &known) {
+		return err
+	}
+	var lite *sqlite.Error
+	if errors.As(err, &lite) {
+		switch lite.Code() & 0xff {
+		case 5, 6: // SQLITE_BUSY, SQLITE_LOCKED
+			return host.Errorf(host.Unavailable, "the database is locked by another program: %w", err)
+		case 13: // SQLITE_FULL
+			return host.Errorf(host.Unavailable, "the disk is full; nothing was stored: %w", err)
+		case 11, 26: // SQLITE_CORRUPT, SQLITE_NOTADB
+			return host.Errorf(host.InvalidInput, "the file is no SQLite database or is damaged; restore a backup: %w", err)
+		case 19: // SQLITE_CONSTRAINT
+			return host.Errorf(host.Conflict, "the database refused it: %w", err)
+		}
+		return host.Errorf(host.Unavailable, "the database: %w", err)
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		switch {
+		case strings.HasPrefix(pg.Code, "23"):
+			return host.Errorf(host.Conflict, "the database refused it: %w", err)
+		case strings.HasPrefix(pg.Code, "53"):
+			return host.Errorf(host.Unavailable, "the database is out of room: %w", err)
+		}
+		return host.Errorf(host.Unavailable, "the database: %w", err)
+	}
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) {
+		return host.Errorf(host.Unavailable, "the database does not answer; check database.url and that it runs: %w", err)
+	}
+	return err
+}

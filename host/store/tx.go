@@ -1,0 +1,538 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/provosthq/provost/host"
+)
+
+// Tx is one transaction. It is for one goroutine.
+type Tx struct {
+	db      bun.Tx
+	dialect string
+}
+
+// SQL is the transaction itself, for the queue.
+func (t *Tx) SQL() *sql.Tx { return t.db.Tx }
+
+func notFound(err error, format string, args ...any) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return host.Errorf(host.NotFound, format, args...)
+	}
+	return err
+}
+
+// userRow is how a user is stored: what is searched for in columns, all of it
+// as a document.
+type userRow struct {
+	bun.BaseModel `bun:"table:users"`
+	Id            string `bun:",pk"`
+	Username      string
+	UsernameKey   string
+	FirstName     string
+	LastName      string
+	Email         string
+	IsActive      bool
+	Search        string
+	Document      json.RawMessage `bun:"type:json"`
+}
+
+func (r *userRow) user() (*host.User, error) {
+	u := new(host.User)
+	return u, json.Unmarshal(r.Document, u)
+}
+
+func usernameKey(name string) string { return strings.ToLower(strings.TrimSpace(name)) }
+
+// User returns a user by id.
+func (t *Tx) User(ctx context.Context, id string) (*host.User, error) {
+	return t.userWhere(ctx, "id = ?", id)
+}
+
+// UserByUsername returns a user; case does not matter.
+func (t *Tx) UserByUsername(ctx context.Context, name string) (*host.User, error) {
+	return t.userWhere(ctx, "username_key = ?", usernameKey(name))
+}
+
+func (t *Tx) userWhere(ctx context.Context, where, value string) (*host.User, error) {
+	var r userRow
+	if err := t.db.NewSelect().Model(&r).Where(where, value).Scan(ctx); err != nil {
+		return nil, notFound(err, "there is no user %q", value)
+	}
+	u, err := r.user()
+	if err != nil {
+		return nil, err
+	}
+	u.Apps, err = t.UserApps(ctx, u.Id)
+	return u, err
+}
+
+// UserFilter chooses users, ordered by id.
+type UserFilter struct {
+	Query   string
+	AfterId string
+	Limit   int
+}
+
+// Users lists users without their Apps.
+func (t *Tx) Users(ctx context.Context, f UserFilter) ([]*host.User, error) {
+	var rows []userRow
+	q := t.db.NewSelect().Model(&rows).Where("id > ?", f.AfterId).OrderExpr("id").Limit(int64(f.Limit))
+	if f.Query != "" {
+		q = q.Where("search LIKE ? ESCAPE '!'", like(f.Query))
+	}
+	if err := q.Scan(ctx); err != nil {
+		return nil, err
+	}
+	users := make([]*host.User, len(rows))
+	for i := range rows {
+		u, err := rows[i].user()
+		if err != nil {
+			return nil, err
+		}
+		users[i] = u
+	}
+	return users, nil
+}
+
+func like(part string) string {
+	return "%" + strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(strings.ToLower(part)) + "%"
+}
+
+// PutUser stores a user, new or changed.
+func (t *Tx) PutUser(ctx context.Context, u *host.User) error {
+	bare := *u
+	bare.Apps = nil
+	doc, err := json.Marshal(&bare)
+	if err != nil {
+		return err
+	}
+	r := userRow{Id: u.Id, Username: u.Username, UsernameKey: usernameKey(u.Username), FirstName: u.FirstName, LastName: u.LastName,
+		Email: u.Email, IsActive: u.IsActive, Document: doc,
+		Search: strings.ToLower(strings.Join([]string{u.Username, u.FirstName, u.LastName, u.Email}, " "))}
+	_, err = t.db.NewInsert().Model(&r).On("CONFLICT (id) DO UPDATE").
+		Set("username = EXCLUDED.username, username_key = EXCLUDED.username_key, first_name = EXCLUDED.first_name, last_name = EXCLUDED.last_name, email = EXCLUDED.email, is_active = EXCLUDED.is_active, search = EXCLUDED.search, document = EXCLUDED.document").
+		Exec(ctx)
+	return err
+}
+
+// CountUsers counts all users.
+func (t *Tx) CountUsers(ctx context.Context) (int64, error) {
+	n, err := t.db.NewSelect().Model((*userRow)(nil)).Count(ctx)
+	return int64(n), err
+}
+
+// UserApps names the apps that a user is assigned directly.
+func (t *Tx) UserApps(ctx context.Context, userID string) ([]string, error) {
+	var names []string
+	err := t.db.NewSelect().Table("user_apps").Column("app_name").Where("user_id = ?", userID).OrderExpr("app_name").Scan(ctx, &names)
+	return names, err
+}
+
+// SetUserApp assigns a user an app, or takes it.
+func (t *Tx) SetUserApp(ctx context.Context, userID, app string, assigned bool) error {
+	var err error
+	if assigned {
+		_, err = t.db.NewRaw("INSERT INTO user_apps (user_id, app_name) VALUES (?, ?) ON CONFLICT DO NOTHING", userID, app).Exec(ctx)
+	} else {
+		_, err = t.db.NewRaw("DELETE FROM user_apps WHERE user_id = ? AND app_name = ?", userID, app).Exec(ctx)
+	}
+	return err
+}
+
+// PutApp stores an app by its name and keeps its id.
+func (t *Tx) PutApp(ctx context.Context, a *host.ConnectedApp) error {
+	if a.Id == "" {
+		a.Id = host.NewID()
+	}
+	return t.db.NewRaw("INSERT INTO connected_apps (id, name, label) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET label = EXCLUDED.label RETURNING id", a.Id, a.Name, a.Label).Scan(ctx, &a.Id)
+}
+
+// PutConfig stores an app's config and keeps its id.
+func (t *Tx) PutConfig(ctx context.Context, c *host.UserProvisioningConfig) error {
+	if old, err := t.Config(ctx, c.AppName); err == nil {
+		c.Id = old.Id
+	} else if host.CodeOf(err) != host.NotFound {
+		return err
+	}
+	if c.Id == "" {
+		c.Id = host.NewID()
+	}
+	doc, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	_, err = t.db.NewRaw("INSERT INTO user_provisioning_configs (id, app_name, document) VALUES (?, ?, ?) ON CONFLICT (app_name) DO UPDATE SET document = EXCLUDED.document", c.Id, c.AppName, string(doc)).Exec(ctx)
+	return err
+}
+
+// Config returns an app's config.
+func (t *Tx) Config(ctx context.Context, app string) (*host.UserProvisioningConfig, error) {
+	var doc string
+	if err := t.db.NewRaw("SELECT document FROM user_provisioning_configs WHERE app_name = ?", app).Scan(ctx, &doc); err != nil {
+		return nil, notFound(err, "there is no app %q", app)
+	}
+	c := new(host.UserProvisioningConfig)
+	return c, json.Unmarshal([]byte(doc), c)
+}
+
+// Configs returns the config of every app, by name.
+func (t *Tx) Configs(ctx context.Context) ([]*host.UserProvisioningConfig, error) {
+	var docs []string
+	if err := t.db.NewRaw("SELECT document FROM user_provisioning_configs ORDER BY app_name").Scan(ctx, &docs); err != nil {
+		return nil, err
+	}
+	list := make([]*host.UserProvisioningConfig, len(docs))
+	for i, doc := range docs {
+		list[i] = new(host.UserProvisioningConfig)
+		if err := json.Unmarshal([]byte(doc), list[i]); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// InsertRequest stores a new request and fills its Number.
+func (t *Tx) InsertRequest(ctx context.Context, r *host.UserProvisioningRequest) error {
+	_, err := t.db.NewInsert().Model(r).ExcludeColumn("number").Returning("number").Exec(ctx)
+	return err
+}
+
+// Request returns a request by id.
+func (t *Tx) Request(ctx context.Context, id string) (*host.UserProvisioningRequest, error) {
+	r := new(host.UserProvisioningRequest)
+	err := t.db.NewSelect().Model(r).Where("id = ?", id).Scan(ctx)
+	return r, notFound(err, "there is no request %s", id)
+}
+
+// RequestByNumber returns UPR-n.
+func (t *Tx) RequestByNumber(ctx context.Context, n int64) (*host.UserProvisioningRequest, error) {
+	r := new(host.UserProvisioningRequest)
+	err := t.db.NewSelect().Model(r).Where("number = ?", n).Scan(ctx)
+	return r, notFound(err, "there is no request UPR-%06d", n)
+}
+
+// RequestFilter chooses requests, ordered by number.
+type RequestFilter struct {
+	AppName   string
+	UserId    string
+	States    []host.RequestState
+	Operation host.Operation
+	After     int64
+	Limit     int
+}
+
+// Requests lists requests.
+func (t *Tx) Requests(ctx context.Context, f RequestFilter) ([]*host.UserProvisioningRequest, error) {
+	var list []*host.UserProvisioningRequest
+	q := t.db.NewSelect().Model(&list).Where("number > ?", f.After).OrderExpr("number").Limit(int64(f.Limit))
+	if f.AppName != "" {
+		q = q.Where("app_name = ?", f.AppName)
+	}
+	if f.UserId != "" {
+		q = q.Where("user_id = ?", f.UserId)
+	}
+	if len(f.States) > 0 {
+		q = q.Where("state IN (?)", bun.In(f.States))
+	}
+	if f.Operation != "" {
+		q = q.Where("operation = ?", f.Operation)
+	}
+	return list, q.Scan(ctx)
+}
+
+// UpdateRequest stores a request if nobody began another attempt since it was
+// at expectAttempt, and if its state may follow the stored one. Otherwise it
+// is a Conflict, and nothing is stored.
+func (t *Tx) UpdateRequest(ctx context.Context, r *host.UserProvisioningRequest, expectAttempt int) error {
+	q := t.db.NewSelect().Model((*host.UserProvisioningRequest)(nil)).Column("state", "attempt").Where("id = ?", r.Id)
+	if t.dialect == "postgres" {
+		q = q.For("UPDATE")
+	}
+	var state host.RequestState
+	var attempt int
+	if err := q.Scan(ctx, &state, &attempt); err != nil {
+		return notFound(err, "there is no request %s", r.Id)
+	}
+	if attempt != expectAttempt {
+		return host.Errorf(host.Conflict, "%s: another worker has begun attempt %d", r.Name(), attempt)
+	}
+	if state != r.State && !state.MayBecome(r.State) {
+		return host.Errorf(host.Conflict, "%s is %s and can't become %s", r.Name(), state, r.State)
+	}
+	_, err := t.db.NewUpdate().Model(r).ExcludeColumn("number").Where("id = ?", r.Id).Exec(ctx)
+	return err
+}
+
+// CountRequestsByState counts an app's requests.
+func (t *Tx) CountRequestsByState(ctx context.Context, app string) (map[host.RequestState]int64, error) {
+	return counts[host.RequestState](ctx, t, "SELECT state, COUNT(*) FROM user_provisioning_requests WHERE app_name = ? GROUP BY state", app)
+}
+
+// CountAccountsByLinkState counts an app's accounts.
+func (t *Tx) CountAccountsByLinkState(ctx context.Context, app string) (map[host.LinkState]int64, error) {
+	return counts[host.LinkState](ctx, t, "SELECT link_state, COUNT(*) FROM user_prov_accounts WHERE app_name = ? GROUP BY link_state", app)
+}
+
+func counts[K ~string](ctx context.Context, t *Tx, query string, args ...any) (map[K]int64, error) {
+	rows, err := t.db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	m := map[K]int64{}
+	for rows.Next() {
+		var k K
+		var n int64
+		if err := rows.Scan(&k, &n); err != nil {
+			return nil, err
+		}
+		m[k] = n
+	}
+	return m, rows.Err()
+}
+
+// LockLane makes every other transaction that wants the lane of a user in an
+// app wait until this one ends.
+func (t *Tx) LockLane(ctx context.Context, app, userID string) error {
+	_, err := t.db.NewRaw("INSERT INTO lanes (app_name, user_id, touched) VALUES (?, ?, 1) ON CONFLICT (app_name, user_id) DO UPDATE SET touched = lanes.touched + 1", app, userID).Exec(ctx)
+	return err
+}
+
+// OpenLaneRequests returns the requests of a lane that have not ended, oldest
+// first.
+func (t *Tx) OpenLaneRequests(ctx context.Context, app, userID string) ([]*host.UserProvisioningRequest, error) {
+	var open []host.RequestState
+	for _, s := range host.RequestStates {
+		if !s.Ended() {
+			open = append(open, s)
+		}
+	}
+	return t.Requests(ctx, RequestFilter{AppName: app, UserId: userID, States: open, Limit: 10_000})
+}
+
+// Account returns an account by id or by name (UPA-000042).
+func (t *Tx) Account(ctx context.Context, id string) (*host.UserProvAccount, error) {
+	var n int64
+	if _, err := fmt.Sscanf(id, "UPA-%d", &n); err == nil {
+		return t.account(ctx, "number = ?", n)
+	}
+	return t.account(ctx, "id = ?", id)
+}
+
+// AccountByExternalId returns the account with the target's id.
+func (t *Tx) AccountByExternalId(ctx context.Context, app, externalID string) (*host.UserProvAccount, error) {
+	return t.account(ctx, "app_name = ? AND external_user_id = ?", app, externalID)
+}
+
+// AccountByUser returns the account that is linked to a user and not gone.
+func (t *Tx) AccountByUser(ctx context.Context, app, userID string) (*host.UserProvAccount, error) {
+	return t.account(ctx, "app_name = ? AND user_id = ? AND link_state = 'linked' AND deleted_date IS NULL", app, userID)
+}
+
+func (t *Tx) account(ctx context.Context, where string, args ...any) (*host.UserProvAccount, error) {
+	a := new(host.UserProvAccount)
+	err := t.db.NewSelect().Model(a).Where(where, args...).Limit(1).Scan(ctx)
+	return a, notFound(err, "there is no such account")
+}
+
+// AccountFilter chooses accounts, ordered by number.
+type AccountFilter struct {
+	AppName   string
+	UserId    string
+	LinkState host.LinkState
+	Drifted   bool
+	Query     string
+	After     int64
+	Limit     int
+}
+
+// Accounts lists accounts.
+func (t *Tx) Accounts(ctx context.Context, f AccountFilter) ([]*host.UserProvAccount, error) {
+	var list []*host.UserProvAccount
+	q := t.db.NewSelect().Model(&list).Where("number > ?", f.After).OrderExpr("number").Limit(int64(f.Limit))
+	if f.AppName != "" {
+		q = q.Where("app_name = ?", f.AppName)
+	}
+	if f.UserId != "" {
+		q = q.Where("user_id = ?", f.UserId)
+	}
+	if f.LinkState != "" {
+		q = q.Where("link_state = ?", f.LinkState)
+	}
+	if f.Drifted {
+		q = q.Where("drift IS NOT NULL")
+	}
+	if f.Query != "" {
+		q = q.Where("LOWER(external_user_id || ' ' || external_username || ' ' || external_email) LIKE ? ESCAPE '!'", like(f.Query))
+	}
+	return list, q.Scan(ctx)
+}
+
+// PutAccount stores an account, new (Number 0) or changed.
+func (t *Tx) PutAccount(ctx context.Context, a *host.UserProvAccount) error {
+	var err error
+	if a.Number == 0 {
+		_, err = t.db.NewInsert().Model(a).ExcludeColumn("number").Returning("number").Exec(ctx)
+	} else {
+		_, err = t.db.NewUpdate().Model(a).ExcludeColumn("number", "id").Where("id = ?", a.Id).Exec(ctx)
+	}
+	return err
+}
+
+// InsertLog stores a line of a request's log.
+func (t *Tx) InsertLog(ctx context.Context, l *host.UserProvisioningLog) error {
+	_, err := t.db.NewInsert().Model(l).ExcludeColumn("number").Returning("number").Exec(ctx)
+	return err
+}
+
+// Logs returns a request's log, oldest first.
+func (t *Tx) Logs(ctx context.Context, requestID string) ([]*host.UserProvisioningLog, error) {
+	var list []*host.UserProvisioningLog
+	return list, t.db.NewSelect().Model(&list).Where("user_provisioning_request_id = ?", requestID).OrderExpr("number").Scan(ctx)
+}
+
+// InsertReconPage notes that a run has seen an offset; again is a Conflict.
+func (t *Tx) InsertReconPage(ctx context.Context, requestID, offset string, accounts int) error {
+	result, err := t.db.NewRaw("INSERT INTO recon_pages (user_provisioning_request_id, recon_offset, accounts) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", requestID, offset, accounts).Exec(ctx)
+	if err != nil {
+		return err
+	}
+	if n, err := result.RowsAffected(); err != nil || n == 1 {
+		return err
+	}
+	return host.Errorf(host.Conflict, "the offset %q was seen before in this run", offset)
+}
+
+// PutStaging stages accounts; one that this run has seen before is replaced by
+// what was seen last.
+func (t *Tx) PutStaging(ctx context.Context, list []*host.UserProvAccountStaging) error {
+	if len(list) == 0 {
+		return nil
+	}
+	last := map[string]int{} // one statement can't touch a row twice
+	var rows []*host.UserProvAccountStaging
+	for _, s := range list {
+		if i, ok := last[s.ExternalUserId]; ok {
+			rows[i] = s
+			continue
+		}
+		last[s.ExternalUserId] = len(rows)
+		rows = append(rows, s)
+	}
+	set := ""
+	for _, c := range []string{"external_username", "external_first_name", "external_last_name", "external_email", "status", "attributes", "version", "partial", "change"} {
+		set += ", " + c + " = EXCLUDED." + c
+	}
+	_, err := t.db.NewInsert().Model(&rows).ExcludeColumn("number").On("CONFLICT (user_provisioning_request_id, external_user_id) DO UPDATE").Set(set[2:]).Returning("NULL").Exec(ctx)
+	return err
+}
+
+// Staging returns staged accounts in the order of their numbers.
+func (t *Tx) Staging(ctx context.Context, requestID string, after int64, limit int) ([]*host.UserProvAccountStaging, error) {
+	var list []*host.UserProvAccountStaging
+	return list, t.db.NewSelect().Model(&list).Where("user_provisioning_request_id = ? AND number > ?", requestID, after).OrderExpr("number").Limit(int64(limit)).Scan(ctx)
+}
+
+// UpdateStaging stores what analyzing said of staged accounts.
+func (t *Tx) UpdateStaging(ctx context.Context, list []*host.UserProvAccountStaging) error {
+	for _, s := range list {
+		if _, err := t.db.NewUpdate().Model(s).Column("user_id", "link_state", "link_reason", "drift").Where("number = ?", s.Number).Exec(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CountStaging counts what a run has staged.
+func (t *Tx) CountStaging(ctx context.Context, requestID string) (int64, error) {
+	n, err := t.db.NewSelect().Model((*host.UserProvAccountStaging)(nil)).Where("user_provisioning_request_id = ?", requestID).Count(ctx)
+	return int64(n), err
+}
+
+// ClearRun removes what a run needed only while it went on.
+func (t *Tx) ClearRun(ctx context.Context, requestID string) error {
+	for _, table := range []string{"user_prov_account_stagings", "recon_pages", "user_keys"} {
+		if _, err := t.db.NewRaw("DELETE FROM ? WHERE user_provisioning_request_id = ?", bun.Ident(table), requestID).Exec(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AccountsNotStaged returns an app's accounts that are not gone and that a run
+// did not find.
+func (t *Tx) AccountsNotStaged(ctx context.Context, app, requestID string, after int64, limit int) ([]*host.UserProvAccount, error) {
+	var list []*host.UserProvAccount
+	return list, t.db.NewSelect().Model(&list).Where("app_name = ? AND deleted_date IS NULL AND number > ?", app, after).
+		Where("NOT EXISTS (SELECT 1 FROM user_prov_account_stagings s WHERE s.user_provisioning_request_id = ? AND s.external_user_id = ?TableAlias.external_user_id)", requestID).
+		OrderExpr("number").Limit(int64(limit)).Scan(ctx)
+}
+
+// UserKey is what a link rule makes of a user.
+type UserKey = host.UserKey
+
+// PutUserKeys stores keys of users for one run.
+func (t *Tx) PutUserKeys(ctx context.Context, requestID string, keys []UserKey) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	type row struct {
+		bun.BaseModel             `bun:"table:user_keys"`
+		UserProvisioningRequestId string
+		Rule                      int
+		LinkKey                   string
+		UserId                    string
+	}
+	rows := make([]row, len(keys))
+	for i, k := range keys {
+		rows[i] = row{UserProvisioningRequestId: requestID, Rule: k.Rule, LinkKey: k.Key, UserId: k.UserId}
+	}
+	_, err := t.db.NewInsert().Model(&rows).Exec(ctx)
+	return err
+}
+
+// UsersByKeys returns the ids of the users that have each key.
+func (t *Tx) UsersByKeys(ctx context.Context, requestID string, rule int, keys []string) (map[string][]string, error) {
+	found := map[string][]string{}
+	if len(keys) == 0 {
+		return found, nil
+	}
+	rows, err := t.db.QueryContext(ctx, "SELECT link_key, user_id FROM user_keys WHERE user_provisioning_request_id = ? AND rule = ? AND link_key IN (?) ORDER BY user_id", requestID, rule, bun.In(keys))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var key, user string
+		if err := rows.Scan(&key, &user); err != nil {
+			return nil, err
+		}
+		found[key] = append(found[key], user)
+	}
+	return found, rows.Err()
+}
+
+// DeleteUserKeys removes a run's keys, before they are made anew.
+func (t *Tx) DeleteUserKeys(ctx context.Context, requestID string) error {
+	_, err := t.db.NewRaw("DELETE FROM user_keys WHERE user_provisioning_request_id = ?", requestID).Exec(ctx)
+	return err
+}
+
+// TouchConfig notes the end of a run on the app's config.
+func (t *Tx) TouchConfig(ctx context.Context, app string, at time.Time, token string) error {
+	c, err := t.Config(ctx, app)
+	if err != nil {
+		return err
+	}
+	c.LastReconDateTime, c.LastReconToken = &at, token
+	return t.PutConfig(ctx, c)
+}
