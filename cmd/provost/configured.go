@@ -1,0 +1,147 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/provosthq/provost/config"
+	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/callout"
+	"github.com/provosthq/provost/host/connector"
+	"github.com/provosthq/provost/host/sandbox"
+	"github.com/provosthq/provost/host/secret"
+)
+
+// What a configuration says, in the words of the packages that do it.
+
+// connectorSpec is a configured plugin without its module.
+func connectorSpec(p config.Plugin) connector.Spec {
+	l := p.Limits
+	return connector.Spec{
+		Name: p.Name, Source: p.Source, Digest: p.Digest, Settings: p.Settings, Hosts: p.Hosts,
+		Limits: sandbox.Limits{
+			MemoryBytes: int64(l.Memory), Time: l.Time, Input: int(l.Input), Output: int(l.Output), LogBytes: int(l.Log), LogLines: l.LogLines,
+			HTTPCalls: l.HTTPCalls, HTTPRequestBytes: int64(l.HTTPRequest), HTTPResponseBytes: int64(l.HTTPResponse),
+			VarBytes: int(l.Vars), ModuleBytes: int(l.Module),
+		},
+	}
+}
+
+// readPlugin reads the module of a configured plugin.
+func readPlugin(p config.Plugin) ([]byte, error) {
+	_, wasm, err := readConnector(cmp.Or(p.Path, p.Source), filepath.Dir(p.Path))
+	return wasm, err
+}
+
+// namedCredentials are the configured credentials.
+func namedCredentials(list []config.Credential) []callout.Credential {
+	out := make([]callout.Credential, len(list))
+	for i, c := range list {
+		n := callout.Credential{
+			Name: c.Name, Endpoint: c.Endpoint, Protocol: callout.Anonymous, Timeout: c.Timeout, MaxResponseBytes: int64(c.Limits.MaxResponse),
+			TLS: callout.TLS{CAFile: c.TLS.CA, CertFile: c.TLS.Cert, KeyFile: c.TLS.Key},
+		}
+		switch {
+		case c.Basic != nil:
+			n.Protocol, n.Username, n.Secret = callout.Basic, c.Basic.Username, secret.Ref(c.Basic.Password)
+		case c.Bearer != nil:
+			n.Protocol, n.Secret = callout.Bearer, secret.Ref(c.Bearer.Token)
+		case c.APIKey != nil:
+			n.Protocol, n.Header, n.Secret = callout.APIKey, c.APIKey.Header, secret.Ref(c.APIKey.Value)
+		case c.OAuth2 != nil:
+			n.Protocol, n.Secret = callout.OAuth2, secret.Ref(c.OAuth2.ClientSecret)
+			n.OAuth2 = callout.OAuth2Config{
+				TokenURL: c.OAuth2.TokenURL, ClientID: c.OAuth2.ClientID, Scopes: c.OAuth2.Scopes,
+				InBody: c.OAuth2.AuthStyle == "params", Params: c.OAuth2.Params,
+			}
+		}
+		out[i] = n
+	}
+	return out
+}
+
+// newSealer opens sealed secrets; nil where the configuration names no
+// identity.
+func newSealer(s config.Secrets) (*secret.Sealer, error) {
+	identity := ""
+	switch {
+	case s.IdentityFile != "":
+		b, err := os.ReadFile(s.IdentityFile)
+		if err != nil {
+			return nil, &host.Error{Code: host.InvalidInput, Field: "secrets.identity_file", Message: err.Error(), Err: err}
+		}
+		identity = strings.TrimSpace(string(b))
+	case s.IdentityEnv != "":
+		if identity = os.Getenv(s.IdentityEnv); identity == "" {
+			return nil, &host.Error{Code: host.InvalidInput, Field: "secrets.identity_env", Message: fmt.Sprintf("the environment variable %s is not set", s.IdentityEnv)}
+		}
+	default:
+		return nil, nil
+	}
+	return secret.NewSealer(identity)
+}
+
+// openTrialEgress reads a configuration for one call: the way out over the
+// named credential, and, where the configuration knows the spec's source (as
+// the plugin's name or its source), what it says of that plugin.
+func openTrialEgress(file, credential string, spec *connector.Spec) (egress, error) {
+	cfg, err := config.Load(file)
+	if err != nil {
+		return egress{}, err
+	}
+	for _, p := range cfg.Plugins {
+		abs, err := filepath.Abs(spec.Source)
+		if p.Name != spec.Source && p.Source != spec.Source && (err != nil || p.Path == "" || p.Path != abs) {
+			continue
+		}
+		found := connectorSpec(p)
+		found.Source = cmp.Or(p.Path, p.Source)
+		*spec = found
+		break
+	}
+	var names []string
+	var chosen []config.Credential
+	for _, c := range cfg.Credentials {
+		names = append(names, c.Name)
+		if c.Name == credential {
+			chosen = append(chosen, c)
+		}
+	}
+	if credential != "" && len(chosen) == 0 {
+		return egress{}, host.Errorf(host.InvalidInput, "%s has no credential named %q; it has %s", file, credential, cmp.Or(strings.Join(names, ", "), "none"))
+	}
+	sealer, err := newSealer(cfg.Secrets)
+	if err != nil {
+		return egress{}, err
+	}
+	out := egress{callout.New(callout.Options{Sealer: sealer})}
+	if err := out.Apply(namedCredentials(chosen)); err != nil {
+		out.Close()
+		return egress{}, err
+	}
+	return out, nil
+}
+
+// configuredPlugins are the plugins of a configuration, for a listing.
+func configuredPlugins(file string) ([]*listedPlugin, error) {
+	cfg, err := config.Load(file)
+	if err != nil {
+		return nil, err
+	}
+	var list []*listedPlugin
+	for _, p := range cfg.Plugins {
+		list = append(list, &listedPlugin{Name: p.Name, Source: p.Source, plugin: &p})
+	}
+	return list, nil
+}
+
+// isProblems tells whether err is what is wrong with a configuration: lines
+// that stand for themselves.
+func isProblems(err error) bool {
+	var p *config.Problems
+	return errors.As(err, &p)
+}
