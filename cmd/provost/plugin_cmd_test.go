@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "provost")
 	if err == nil {
 		guests.dir = dir
-		err = os.Setenv("XDG_CACHE_HOME", dir) // compiled modules are kept for the tests after
+		err = ownCache(dir)
 	}
 	code := 1
 	if err == nil {
@@ -37,6 +37,16 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// ownCache keeps compiled modules in a folder of the tests, and Go's own build
+// cache where it is.
+func ownCache(dir string) error {
+	goCache, err := exec.Command("go", "env", "GOCACHE").Output()
+	if err != nil {
+		return fmt.Errorf("go env: %w", err)
+	}
+	return errors.Join(os.Setenv("GOCACHE", strings.TrimSpace(string(goCache))), os.Setenv("XDG_CACHE_HOME", dir))
 }
 
 // guests are the connectors that tests have built, by folder.
