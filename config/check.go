@@ -1,0 +1,241 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+var (
+	slug          = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
+	developerName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*$`)
+	attributeName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	variableName  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	headerName    = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
+	digest        = regexp.MustCompile(`^(sha256:)?[0-9a-f]{64}$`)
+)
+
+// Builtins are the connectors that are part of the binary.
+var Builtins = []string{"mock", "scim"}
+
+// checker collects what [Config.check] finds.
+type checker struct {
+	at       map[string]position
+	problems []Problem
+}
+
+func (c *checker) fail(key, format string, args ...any) {
+	c.problems = append(c.problems, Problem{Key: key, Message: fmt.Sprintf(format, args...)})
+}
+
+// check finds what the types alone don't say. What is missing is reported
+// already where it was read.
+func (c *Config) check() []Problem {
+	k := checker{at: c.at}
+	if c.Database.URL != "" {
+		scheme, _, ok := strings.Cut(c.Database.URL, ":")
+		switch {
+		case !ok || scheme != "sqlite" && scheme != "postgres" && scheme != "postgresql":
+			// The URL may hold a password: it is not repeated.
+			k.fail("database.url", "must begin with sqlite:// or postgres://")
+		default:
+			if _, err := url.Parse(c.Database.URL); err != nil {
+				k.fail("database.url", "is no URL")
+			}
+		}
+	}
+	k.address("listen.api", c.Listen.API)
+	k.address("listen.metrics", c.Listen.Metrics)
+	if c.Secrets.IdentityEnv != "" && c.Secrets.IdentityFile != "" {
+		k.fail("secrets", "has identity_file and identity_env; one of them is enough")
+	}
+	for i, name := range c.Users.Attributes {
+		if !attributeName.MatchString(name) {
+			k.fail(fmt.Sprintf("users.attributes[%d]", i), "%q is no name; letters, digits and underscores, and no digit first", short(name))
+		}
+	}
+	for i := range c.Plugins {
+		c.checkPlugin(&k, &c.Plugins[i], entryKey("plugins", c.Plugins[i].Name, i))
+	}
+	for i := range c.Credentials {
+		checkCredential(&k, &c.Credentials[i], entryKey("credentials", c.Credentials[i].Name, i))
+	}
+	for i := range c.Apps {
+		c.checkApp(&k, &c.Apps[i], entryKey("apps", c.Apps[i].Name, i))
+	}
+	return k.problems
+}
+
+// entryKey is the key that the decoder gave an entry.
+func entryKey(list, name string, i int) string {
+	if name == "" || strings.ContainsAny(name, ".[]\n") {
+		return fmt.Sprintf("%s[%d]", list, i)
+	}
+	return join(list, name)
+}
+
+func (k *checker) address(key, address string) {
+	if address == "" {
+		return
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		k.fail(key, "%q is no host:port, such as 127.0.0.1:8080", short(address))
+	}
+}
+
+// link reports an address that is no plain http or https URL.
+func (k *checker) link(key, text string) {
+	u, err := url.Parse(text)
+	switch {
+	case text == "": // reported as missing
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+		k.fail(key, "%q is no URL; write https://host/path", short(hideUser(text)))
+	case u.User != nil:
+		k.fail(key, "must not hold a name or password; those belong into the sign-in")
+	case u.Fragment != "":
+		k.fail(key, "must not have a fragment (#%s)", short(u.Fragment))
+	case u.RawQuery != "":
+		k.fail(key, "must not have a query (?…)")
+	}
+}
+
+// hideUser takes what may be a password out of a URL that is none.
+func hideUser(text string) string {
+	if i := strings.LastIndex(text, "@"); i >= 0 {
+		return "…" + text[i:]
+	}
+	return text
+}
+
+func (c *Config) checkPlugin(k *checker, p *Plugin, key string) {
+	if p.Name != "" && !slug.MatchString(p.Name) {
+		k.fail(key+".name", "%q is no name; lower-case letters, digits and hyphens, a letter first", short(p.Name))
+	}
+	if name, ok := strings.CutPrefix(p.Source, "builtin:"); ok {
+		known := false
+		for _, b := range Builtins {
+			known = known || b == name
+		}
+		if !known {
+			hint := suggest(name, Builtins)
+			if hint == "" {
+				hint = "; there are " + strings.Join(Builtins, " and ")
+			}
+			k.fail(key+".source", "no connector %q is built in%s", short(name), hint)
+		}
+	} else if strings.Contains(p.Source, "://") {
+		k.fail(key+".source", "%q is neither builtin:NAME nor the path of a file", short(hideUser(p.Source)))
+	} else if p.Source != "" {
+		at := c.locate(Problem{Key: key + ".source"})
+		p.Path = absolute(at.File, p.Source)
+	}
+	if p.Digest != "" && !digest.MatchString(p.Digest) {
+		k.fail(key+".digest", "must be sha256: and 64 hex digits in lower case")
+	}
+	for i, host := range p.Hosts {
+		u, err := url.Parse("https://" + host)
+		if err != nil || u.Hostname() == "" || u.Host != host || strings.ContainsAny(host, "*?#/ ") {
+			k.fail(fmt.Sprintf("%s.hosts[%d]", key, i), "%q is no host or host:port", short(host))
+		}
+	}
+}
+
+func checkCredential(k *checker, c *Credential, key string) {
+	if c.Name != "" && !developerName.MatchString(c.Name) {
+		k.fail(key+".name", "%q is no developer name; letters, digits and single underscores, a letter first", short(c.Name))
+	}
+	k.link(key+".endpoint", c.Endpoint)
+	var signIns []string
+	if c.Anonymous {
+		signIns = append(signIns, "anonymous")
+	}
+	if c.Basic != nil {
+		signIns = append(signIns, "basic")
+		k.secret(key+".basic.password", c.Basic.Password)
+	}
+	if c.Bearer != nil {
+		signIns = append(signIns, "bearer")
+		k.secret(key+".bearer.token", c.Bearer.Token)
+	}
+	if c.APIKey != nil {
+		signIns = append(signIns, "api_key")
+		k.secret(key+".api_key.value", c.APIKey.Value)
+		if c.APIKey.Header != "" && !headerName.MatchString(c.APIKey.Header) {
+			k.fail(key+".api_key.header", "%q is no name of a header", short(c.APIKey.Header))
+		}
+	}
+	if c.OAuth2 != nil {
+		signIns = append(signIns, "oauth2")
+		k.link(key+".oauth2.token_url", c.OAuth2.TokenURL)
+		k.secret(key+".oauth2.client_secret", c.OAuth2.ClientSecret)
+	}
+	switch len(signIns) {
+	case 0:
+		k.fail(key, "has no sign-in; give one of anonymous: true, basic, bearer, api_key, oauth2")
+	case 1:
+	default:
+		k.fail(key, "has %d sign-ins (%s); keep one", len(signIns), strings.Join(signIns, ", "))
+	}
+	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
+		k.fail(key+".tls", "has a cert or a key without the other")
+	}
+}
+
+// secret reports a secret that doesn't stand in exactly one place. It never
+// repeats one.
+func (k *checker) secret(key string, s Secret) {
+	n := 0
+	for _, given := range []string{s.Env, s.File, s.Sealed, s.Value} {
+		if given != "" {
+			n++
+		}
+	}
+	if s.Env != "" && !variableName.MatchString(s.Env) {
+		k.fail(key+".env", "is no name of an environment variable; write {env: NAME}")
+	}
+	_, given := k.at[key]
+	for _, name := range []string{"env", "file", "sealed", "value"} {
+		_, wrong := k.at[join(key, name)] // reported where it was read
+		given = given && !wrong
+	}
+	if given && n == 0 {
+		k.fail(key, "says nothing; give one of {env: NAME}, {file: PATH}, {sealed: …}, {value: …}")
+	}
+	if n > 1 {
+		k.fail(key, "stands in %d places; keep one of env, file, sealed, value", n)
+	}
+}
+
+func (c *Config) checkApp(k *checker, a *App, key string) {
+	if a.Name != "" && !slug.MatchString(a.Name) {
+		k.fail(key+".name", "%q is no name; lower-case letters, digits and hyphens, a letter first", short(a.Name))
+	}
+	var plugins, credentials []string
+	for _, p := range c.Plugins {
+		plugins = append(plugins, p.Name)
+	}
+	for _, cred := range c.Credentials {
+		credentials = append(credentials, cred.Name)
+	}
+	k.named(key+".plugin", "plugin", a.Plugin, plugins)
+	k.named(key+".credential", "credential", a.Credential, credentials)
+}
+
+func (k *checker) named(key, kind, name string, names []string) {
+	if name == "" {
+		return
+	}
+	for _, n := range names {
+		if n == name {
+			return
+		}
+	}
+	k.fail(key, "no %s named %q%s", kind, short(name), suggest(name, names))
+}

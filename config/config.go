@@ -1,0 +1,204 @@
+// Package config is what an operator tells Provost: the configuration as
+// types, read from YAML, TOML or JSON and from the environment, checked as a
+// whole, and watched. Every mistake is reported at once with its file, line and
+// key. It knows what may be written there and nothing of what is done with it.
+package config
+
+import (
+	"path/filepath"
+	"time"
+)
+
+//go:generate go run ../cmd/configgen
+
+// Config is a whole configuration. A value that [Load] returned has every
+// default filled in and every path absolute; it is not to be changed.
+//
+// The tags are the one place where names, defaults, allowed words and what must
+// be given are stated; reading and the JSON Schema both go by them.
+type Config struct {
+	Database    Database     `yaml:"database" doc:"Where users, requests and accounts are kept."`
+	DataDir     string       `yaml:"data_dir" default:"data" path:"dir" doc:"Directory for the SQLite database, the socket and the cache of compiled connectors. A relative path begins at the configuration file."`
+	Listen      Listen       `yaml:"listen" doc:"Where the daemon listens."`
+	Log         Log          `yaml:"log" doc:"What is logged."`
+	Secrets     Secrets      `yaml:"secrets" doc:"The identity that opens sealed secrets."`
+	Users       Users        `yaml:"users" doc:"The organisation's people."`
+	Workers     int          `yaml:"workers" default:"8" doc:"How many requests are worked on at once."`
+	Plugins     []Plugin     `yaml:"plugins" doc:"Connectors."`
+	Credentials []Credential `yaml:"credentials" doc:"Named credentials: an endpoint and how to sign in there."`
+	Apps        []App        `yaml:"apps" doc:"Connected apps that people get accounts in."`
+
+	// File is the file that was read.
+	File string `yaml:"-"`
+
+	at map[string]position
+}
+
+// Database says where the records are.
+type Database struct {
+	URL string `yaml:"url" doc:"sqlite:///path or postgres://user@host/name. Without it: provost.db in data_dir."`
+}
+
+// Listen says where the daemon listens.
+type Listen struct {
+	API     string `yaml:"api" default:"127.0.0.1:8080" doc:"host:port of the API and the console."`
+	Metrics string `yaml:"metrics" default:"127.0.0.1:9464" doc:"host:port of /metrics."`
+	Socket  string `yaml:"socket" path:"file" doc:"Unix socket that the commands use. Without it: provost.sock in data_dir."`
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  string `yaml:"level" default:"info" enum:"debug,info,warn,error" doc:"Least level that is logged."`
+	Format string `yaml:"format" default:"auto" enum:"auto,text,json" doc:"auto is text on a terminal and JSON elsewhere."`
+}
+
+// Secrets says where the age identity is that opens sealed secrets; at most
+// one of the two is set.
+type Secrets struct {
+	IdentityFile string `yaml:"identity_file" path:"file" doc:"File with an age X25519 identity."`
+	IdentityEnv  string `yaml:"identity_env" doc:"Environment variable with an age X25519 identity."`
+}
+
+// Users says what is known of people beyond the model's fields.
+type Users struct {
+	Attributes []string `yaml:"attributes" doc:"Names of the organisation's own attributes, such as costCenter."`
+}
+
+// Plugin is a connector: where it comes from and what it may do.
+type Plugin struct {
+	Name     string         `yaml:"name" required:"true" doc:"Lower-case letters, digits and hyphens."`
+	Source   string         `yaml:"source" required:"true" doc:"builtin:scim, builtin:mock, or the path of a .wasm file; a relative path begins at the configuration file."`
+	Digest   string         `yaml:"digest" doc:"sha256 of the file, in hex; another file is refused."`
+	Settings map[string]any `yaml:"settings" doc:"The connector's own settings; provost plugin inspect shows them."`
+	Limits   Limits         `yaml:"limits" doc:"What one call may use; what is left out has the sandbox's default."`
+	Hosts    []string       `yaml:"hosts" doc:"Hosts that the connector may call besides its credential's, as host or host:port."`
+
+	// Path is the absolute path of the file, "" for what is built in.
+	Path string `yaml:"-"`
+}
+
+// Limits bound one call of a connector. 0 means the sandbox's default.
+type Limits struct {
+	Memory       Size          `yaml:"memory" doc:"Memory."`
+	Time         time.Duration `yaml:"time" doc:"Time, that of HTTP not counted."`
+	HTTPCalls    int           `yaml:"http_calls" doc:"HTTP requests."`
+	HTTPRequest  Size          `yaml:"http_request" doc:"Bytes of all HTTP requests together."`
+	HTTPResponse Size          `yaml:"http_response" doc:"Bytes of all HTTP responses together."`
+	Input        Size          `yaml:"input" doc:"Input document."`
+	Output       Size          `yaml:"output" doc:"Output document."`
+	Log          Size          `yaml:"log" doc:"Log text that is kept."`
+	LogLines     int           `yaml:"log_lines" doc:"Log lines that are kept."`
+	Vars         Size          `yaml:"vars" doc:"Variables."`
+	Module       Size          `yaml:"module" doc:"The module's own file."`
+}
+
+// Credential is a named credential. Exactly one of Anonymous, Basic, Bearer,
+// APIKey and OAuth2 is set.
+type Credential struct {
+	Name      string           `yaml:"name" required:"true" doc:"Developer name: letters, digits and single underscores; begins with a letter."`
+	Endpoint  string           `yaml:"endpoint" required:"true" doc:"URL that every path of a callout is below."`
+	Anonymous bool             `yaml:"anonymous" doc:"true: no sign-in."`
+	Basic     *Basic           `yaml:"basic" doc:"HTTP Basic."`
+	Bearer    *Bearer          `yaml:"bearer" doc:"A token in the Authorization header."`
+	APIKey    *APIKey          `yaml:"api_key" doc:"A key in a header of its own."`
+	OAuth2    *OAuth2          `yaml:"oauth2" doc:"OAuth 2.0."`
+	TLS       TLS              `yaml:"tls" doc:"TLS beyond the system's authorities."`
+	Timeout   time.Duration    `yaml:"timeout" default:"30s" doc:"Time for one HTTP request."`
+	Limits    CredentialLimits `yaml:"limits" doc:"Bounds on what the target may send."`
+}
+
+// Basic is a sign-in with a name and a password.
+type Basic struct {
+	Username string `yaml:"username" required:"true" doc:"User name."`
+	Password Secret `yaml:"password" required:"true" doc:"Password."`
+}
+
+// Bearer is a sign-in with a fixed token.
+type Bearer struct {
+	Token Secret `yaml:"token" required:"true" doc:"Token."`
+}
+
+// APIKey is a sign-in with a header.
+type APIKey struct {
+	Header string `yaml:"header" default:"X-API-Key" doc:"Name of the header."`
+	Value  Secret `yaml:"value" required:"true" doc:"The key."`
+}
+
+// OAuth2 is a sign-in with tokens that are fetched as needed.
+type OAuth2 struct {
+	Grant        string            `yaml:"grant" default:"client_credentials" enum:"client_credentials" doc:"Grant type."`
+	TokenURL     string            `yaml:"token_url" required:"true" doc:"URL of the token endpoint."`
+	ClientID     string            `yaml:"client_id" required:"true" doc:"Client id."`
+	ClientSecret Secret            `yaml:"client_secret" required:"true" doc:"Client secret."`
+	Scopes       []string          `yaml:"scopes" doc:"Scopes to ask for."`
+	AuthStyle    string            `yaml:"auth_style" default:"auto" enum:"auto,header,params" doc:"How the client id and secret are sent: HTTP Basic, form parameters, or whichever the server takes."`
+	Params       map[string]string `yaml:"params" doc:"Further parameters of the token request, such as audience."`
+}
+
+// Secret says where a secret is; exactly one field is set.
+type Secret struct {
+	Env    string `yaml:"env" doc:"Environment variable that has it."`
+	File   string `yaml:"file" path:"file" doc:"File that has it."`
+	Sealed string `yaml:"sealed" secret:"true" doc:"The secret, sealed with the identity of secrets."`
+	Value  string `yaml:"value" secret:"true" doc:"The secret itself; for trials only."`
+}
+
+// TLS adds to how a target is verified and how we show who we are.
+type TLS struct {
+	CA   string `yaml:"ca" path:"file" doc:"PEM file with the authorities to trust, besides the system's."`
+	Cert string `yaml:"cert" path:"file" doc:"PEM file with a client certificate."`
+	Key  string `yaml:"key" path:"file" doc:"PEM file with its key."`
+}
+
+// CredentialLimits bound what the target may send.
+type CredentialLimits struct {
+	MaxResponse Size `yaml:"max_response" default:"16MiB" doc:"Largest response body."`
+}
+
+// App says how one app is provisioned.
+type App struct {
+	Name               string         `yaml:"name" required:"true" doc:"Lower-case letters, digits and hyphens."`
+	Label              string         `yaml:"label" doc:"What people call it. Without it: the name."`
+	Plugin             string         `yaml:"plugin" required:"true" doc:"Name of the connector."`
+	Credential         string         `yaml:"credential" doc:"Name of the named credential."`
+	Enabled            bool           `yaml:"enabled" default:"true" doc:"false: no requests are made or worked on."`
+	Operations         []string       `yaml:"operations" default:"Create,Update,EnableAndDisable" enum:"Create,Update,EnableAndDisable,SuspendAndRestore,Delete" doc:"What may be done in the app."`
+	Profiles           []string       `yaml:"profiles" doc:"Profiles that grant the app."`
+	Scope              string         `yaml:"scope" doc:"Expression over user; whom it is true for gets the app."`
+	Mapping            []string       `yaml:"mapping" doc:"Rules such as userName = user.Username. Without any: the connector's default."`
+	Link               []string       `yaml:"link" doc:"Rules that find the user of an account, such as account.ExternalUsername = user.Username."`
+	OnUpdateAttributes []string       `yaml:"on_update_attributes" doc:"Target attributes whose change makes an Update; without any: all that are mapped."`
+	ReconFilter        string         `yaml:"recon_filter" doc:"Which accounts are collected, in the target's own language."`
+	Parameters         map[string]any `yaml:"parameters" doc:"Values for the connector's inputs."`
+	MaxAttempts        int            `yaml:"max_attempts" default:"5" doc:"How often one request is tried."`
+	Approval           string         `yaml:"approval" default:"none" enum:"none" doc:"Who approves a request before it is worked on."`
+}
+
+// Size is a number of bytes, written 64MiB, 500KB or 4096.
+type Size int64
+
+// Files returns the connector files that the configuration names, absolute.
+func (c *Config) Files() []string {
+	var files []string
+	for _, p := range c.Plugins {
+		if p.Path != "" {
+			files = append(files, p.Path)
+		}
+	}
+	return files
+}
+
+// fill sets what follows from other values and makes paths absolute.
+func (c *Config) fill() {
+	if c.Database.URL == "" {
+		c.Database.URL = "sqlite://" + filepath.ToSlash(filepath.Join(c.DataDir, "provost.db"))
+	}
+	if c.Listen.Socket == "" {
+		c.Listen.Socket = filepath.Join(c.DataDir, "provost.sock")
+	}
+	for i := range c.Apps {
+		if c.Apps[i].Label == "" {
+			c.Apps[i].Label = c.Apps[i].Name
+		}
+	}
+}

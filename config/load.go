@@ -1,0 +1,157 @@
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"sort"
+	"strings"
+
+	"github.com/spf13/viper"
+	"go.yaml.in/yaml/v3"
+)
+
+// EnvPrefix begins the environment variables that override single values:
+// PROVOST_DATABASE_URL, PROVOST_LISTEN_API, PROVOST_WORKERS.
+const EnvPrefix = "PROVOST"
+
+// Load reads the file (.yaml, .yml, .toml or .json), merges conf.d/*.yaml that
+// stands beside it, lets the environment override single values, fills in the
+// defaults and checks the whole. The lists of all files are appended; a single
+// value may be set in one file only. An error is a *[Problems] with everything
+// that is wrong.
+func Load(path string, checks ...Check) (*Config, error) {
+	files := []string{path}
+	more, err := filepath.Glob(filepath.Join(filepath.Dir(path), "conf.d", "*.yaml"))
+	if err == nil { // the only error is a pattern that can't be, from brackets in the path
+		sort.Strings(more)
+		files = append(files, more...)
+	}
+	var sources []source
+	var problems []Problem
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			problems = append(problems, Problem{File: file, Message: "can't be read: " + reason(err)})
+			continue
+		}
+		sources = append(sources, source{file, b})
+	}
+	if len(problems) > 0 {
+		p := Problems(problems)
+		return nil, &p
+	}
+	return load(sources, checks)
+}
+
+func reason(err error) string {
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		return pathError.Err.Error()
+	}
+	return err.Error()
+}
+
+type source struct {
+	file string
+	text []byte
+}
+
+// load reads sources; the first is the main one.
+func load(sources []source, checks []Check) (*Config, error) {
+	cfg := &Config{File: sources[0].file, at: map[string]position{}}
+	d := &decoder{cfg: cfg, single: map[string]any{}}
+	whole := true // every file could be read at all
+	for _, s := range sources {
+		d.file = s.file
+		node, problem := parse(s)
+		if problem != nil {
+			d.problems = append(d.problems, *problem)
+			whole = false
+			continue
+		}
+		if node != nil {
+			d.object(node, reflect.ValueOf(cfg).Elem(), "")
+		}
+	}
+	if whole {
+		d.override()
+		d.problems = append(d.problems, cfg.check()...)
+		cfg.fill()
+		for _, check := range checks {
+			d.problems = append(d.problems, check(cfg)...)
+		}
+	}
+	if len(d.problems) > 0 {
+		p := Problems(d.problems)
+		for i := range p {
+			p[i] = cfg.locate(p[i])
+		}
+		p = sorted(p, cfg.File)
+		return nil, &p
+	}
+	return cfg, nil
+}
+
+// override reads the single values through viper: the environment comes first,
+// then the files, then the defaults.
+func (d *decoder) override() {
+	v := viper.New()
+	v.SetEnvPrefix(EnvPrefix)
+	v.SetEnvKeyReplacer(strings.NewReplacer(".", "_"))
+	v.AutomaticEnv()
+	root := reflect.ValueOf(d.cfg).Elem()
+	values := singles(root, "")
+	for _, s := range values {
+		if s.fallback != "" {
+			v.SetDefault(s.key, s.fallback)
+		}
+	}
+	if err := v.MergeConfigMap(d.single); err != nil {
+		d.problems = append(d.problems, Problem{Message: err.Error()})
+		return
+	}
+	for _, s := range values {
+		variable := EnvPrefix + "_" + strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))
+		_, given := d.cfg.at[s.key]
+		switch os.Getenv(variable) {
+		case "":
+			if given || !v.IsSet(s.key) {
+				continue // what the file has is read already
+			}
+			d.file = d.cfg.File
+		default:
+			d.file = variable
+			d.cfg.at[s.key] = position{file: variable}
+		}
+		node := &yaml.Node{Kind: yaml.ScalarNode, Value: v.GetString(s.key)}
+		if s.value.Kind() == reflect.String {
+			node.Tag = "!!str"
+		}
+		d.scalar(node, s.value, s.field, s.key)
+	}
+}
+
+type single struct {
+	key      string
+	fallback string
+	value    reflect.Value
+	field    reflect.StructField
+}
+
+// singles lists the scalar values that don't stand in a list.
+func singles(v reflect.Value, prefix string) []single {
+	var all []single
+	for _, f := range fields(v.Type()) {
+		key := join(prefix, f.Tag.Get("yaml"))
+		switch value := v.FieldByIndex(f.Index); value.Kind() {
+		case reflect.Struct:
+			all = append(all, singles(value, key)...)
+		case reflect.String, reflect.Int, reflect.Int64, reflect.Bool:
+			all = append(all, single{key, f.Tag.Get("default"), value, f})
+		}
+	}
+	return all
+}

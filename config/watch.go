@@ -1,0 +1,134 @@
+package config
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// WatchOptions are the options of [Watch].
+type WatchOptions struct {
+	// Debounce is how long nothing may happen before a change counts; 0 means
+	// 200 ms. An editor or a copy takes several steps.
+	Debounce time.Duration
+	// Ready is called once, when every change from now on is seen.
+	Ready func()
+}
+
+// Watch calls changed, from its own goroutine and one call at a time, whenever
+// the content of the configuration file, of conf.d beside it or of one of files
+// is another than before. It asks files anew after each change. Editors that
+// rename and links that are pointed elsewhere are changes like any other; a
+// write of the same content is none. It returns nil when ctx ends.
+func Watch(ctx context.Context, path string, files func() []string, changed func(), o WatchOptions) error {
+	if o.Debounce <= 0 {
+		o.Debounce = 200 * time.Millisecond
+	}
+	fs, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watch %s: %w", path, err)
+	}
+	defer fs.Close()
+	w := watcher{fs: fs, path: path, files: files}
+	if err := w.follow(); err != nil {
+		return fmt.Errorf("watch %s: %w", path, err)
+	}
+	last := w.fingerprints()
+	if o.Ready != nil {
+		o.Ready()
+	}
+	quiet := time.NewTimer(o.Debounce)
+	quiet.Stop()
+	defer quiet.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, ok := <-fs.Events:
+			if !ok {
+				return nil
+			}
+			quiet.Reset(o.Debounce)
+		case _, ok := <-fs.Errors:
+			if !ok {
+				return nil
+			}
+			quiet.Reset(o.Debounce) // events may be lost: look
+		case <-quiet.C:
+			_ = w.follow() // a directory that is away is followed again when it is back
+			now := w.fingerprints()
+			if maps.Equal(now, last) {
+				continue
+			}
+			changed()
+			_ = w.follow()
+			// Files that are named only now count as they are; the others as
+			// they were before the call, lest a change during it is lost.
+			last = w.fingerprints()
+			for file := range last {
+				if before, ok := now[file]; ok && before != last[file] {
+					last[file] = before
+					quiet.Reset(o.Debounce)
+				}
+			}
+		}
+	}
+}
+
+type watcher struct {
+	fs    *fsnotify.Watcher
+	path  string
+	files func() []string
+}
+
+func (w *watcher) all() []string {
+	files := append([]string{w.path}, w.files()...)
+	// The pattern can only be wrong where the path itself has brackets.
+	more, _ := filepath.Glob(filepath.Join(filepath.Dir(w.path), "conf.d", "*.yaml"))
+	return append(files, more...)
+}
+
+// follow watches the directories of the files and of what they link to, since a
+// file that is replaced is another file.
+func (w *watcher) follow() error {
+	dir := filepath.Dir(w.path)
+	// What is not there yet is followed when it appears.
+	_ = w.fs.Add(filepath.Join(dir, "conf.d"))
+	for _, file := range w.all() {
+		_ = w.fs.Add(filepath.Dir(file))
+		if real, err := filepath.EvalSymlinks(file); err == nil {
+			_ = w.fs.Add(filepath.Dir(real))
+		}
+	}
+	return w.fs.Add(dir)
+}
+
+// fingerprints has the hash of each file's content, "" for one that can't be
+// read.
+func (w *watcher) fingerprints() map[string]string {
+	all := map[string]string{}
+	for _, file := range w.all() {
+		all[file] = fingerprint(file)
+	}
+	return all
+}
+
+func fingerprint(file string) string {
+	f, err := os.Open(file)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return ""
+	}
+	return string(h.Sum(nil))
+}
