@@ -126,6 +126,9 @@ func do(what string, more ...string) pdk.Input {
 }
 
 func TestLoadRefusesWithAReason(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles a module for each case, one after the other")
+	}
 	for name, c := range map[string]struct {
 		spec connector.Spec
 		code host.Code
