@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -199,7 +200,7 @@ func TestAFileThatIsNotThere(t *testing.T) {
 	require.ErrorContains(t, err, "must end with .yaml, .yml, .toml or .json")
 }
 
-func TestAnchorsAreFollowedAndBoundless(t *testing.T) {
+func TestAnchorsAreFollowedWithinBounds(t *testing.T) {
 	cfg, err := Load(write(t, filepath.Join(t.TempDir(), "provost.yaml"), `
 plugins:
 - &p {name: one, source: builtin:mock, limits: {time: 3s}}
@@ -216,6 +217,17 @@ plugins:
 	}
 	_, err = Load(write(t, filepath.Join(t.TempDir(), "provost.yaml"), bomb))
 	require.ErrorContains(t, err, "too large or too deep")
+}
+
+func TestMergesOfMergesDontMultiply(t *testing.T) {
+	text := "plugins:\n- &a0 {name: p0, source: 'builtin:mock'}\n"
+	for i := range 20 {
+		last, this := fmt.Sprint("a", i), fmt.Sprint("a", i+1)
+		text += "- &" + this + " {name: p" + fmt.Sprint(i+1) + ", <<: [*" + last + strings.Repeat(", *"+last, 20) + "]}\n"
+	}
+	cfg, err := load([]source{{"provost.yaml", []byte(text + "- &self {name: self, source: x.wasm, <<: *self}\n")}}, nil)
+	require.NoError(t, err)
+	require.Len(t, cfg.Plugins, 22)
 }
 
 func FuzzLoad(f *testing.F) {

@@ -23,6 +23,7 @@ type decoder struct {
 	// single has the scalar values of the files for viper, nested by key.
 	single map[string]any
 	budget int
+	known  map[*yaml.Node][]pair
 }
 
 func (d *decoder) fail(n *yaml.Node, key, format string, args ...any) {
@@ -61,8 +62,13 @@ func resolve(n *yaml.Node) *yaml.Node {
 
 type pair struct{ key, value *yaml.Node }
 
-// pairs lists what a mapping has, with what it merges (<<) at the end.
-func pairs(n *yaml.Node, depth int) []pair {
+// pairs lists what a mapping has, with what it merges (<<) at the end. Each node
+// is worked out once, so that merges of merges can neither multiply nor circle.
+func (d *decoder) pairs(n *yaml.Node) []pair {
+	if known, ok := d.known[n]; ok {
+		return known
+	}
+	d.known[n] = nil
 	var own, merged []pair
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], resolve(n.Content[i+1])
@@ -71,8 +77,8 @@ func pairs(n *yaml.Node, depth int) []pair {
 			continue
 		}
 		for _, m := range append([]*yaml.Node{v}, v.Content...) {
-			if m = resolve(m); m.Kind == yaml.MappingNode && depth < 10 && (m == v || v.Kind == yaml.SequenceNode) {
-				merged = append(merged, pairs(m, depth+1)...)
+			if m = resolve(m); m.Kind == yaml.MappingNode && (m == v || v.Kind == yaml.SequenceNode) {
+				merged = append(merged, d.pairs(m)...)
 			}
 		}
 	}
@@ -81,6 +87,7 @@ func pairs(n *yaml.Node, depth int) []pair {
 			own = append(own, m)
 		}
 	}
+	d.known[n] = own
 	return own
 }
 
@@ -100,7 +107,7 @@ func (d *decoder) object(n *yaml.Node, v reflect.Value, key string) {
 	}
 	known := fields(v.Type())
 	seen := map[string]int{}
-	for _, p := range pairs(n, 0) {
+	for _, p := range d.pairs(n) {
 		name := p.key.Value
 		if line, twice := seen[name]; twice {
 			d.fail(p.key, join(key, name), "is there twice; the first is in line %d", line)
@@ -212,7 +219,7 @@ func (d *decoder) entries(n *yaml.Node, list reflect.Value, key string) {
 	for _, item := range n.Content {
 		item = resolve(item)
 		entryKey := fmt.Sprintf("%s[%d]", key, list.Len())
-		if name := nameOf(item); name != "" {
+		if name := d.nameOf(item); name != "" {
 			entryKey = join(key, name)
 			if at, ok := d.cfg.at[entryKey]; ok {
 				d.fail(item, entryKey, "the name is taken by %s:%d; names are unique", at.file, at.line)
@@ -226,11 +233,11 @@ func (d *decoder) entries(n *yaml.Node, list reflect.Value, key string) {
 	}
 }
 
-func nameOf(n *yaml.Node) string {
+func (d *decoder) nameOf(n *yaml.Node) string {
 	if n.Kind != yaml.MappingNode {
 		return ""
 	}
-	for _, p := range pairs(n, 0) {
+	for _, p := range d.pairs(n) {
 		if p.key.Value == "name" && p.value.Kind == yaml.ScalarNode && !strings.ContainsAny(p.value.Value, ".[]\n") {
 			return p.value.Value
 		}
@@ -270,7 +277,7 @@ func (d *decoder) free(n *yaml.Node, v reflect.Value, key string) {
 		return
 	}
 	m := reflect.MakeMap(v.Type())
-	for _, p := range pairs(n, 0) {
+	for _, p := range d.pairs(n) {
 		at := join(key, p.key.Value)
 		d.place(at, p.key)
 		if v.Type().Elem().Kind() == reflect.String {
@@ -305,7 +312,7 @@ func (d *decoder) any(n *yaml.Node, key string) (any, bool) {
 	switch n.Kind {
 	case yaml.MappingNode:
 		m := map[string]any{}
-		for _, p := range pairs(n, 0) {
+		for _, p := range d.pairs(n) {
 			value, ok := d.any(p.value, join(key, p.key.Value))
 			if !ok {
 				return nil, false

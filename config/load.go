@@ -62,7 +62,7 @@ type source struct {
 // load reads sources; the first is the main one.
 func load(sources []source, checks []Check) (*Config, error) {
 	cfg := &Config{File: sources[0].file, at: map[string]position{}}
-	d := &decoder{cfg: cfg, single: map[string]any{}}
+	d := &decoder{cfg: cfg, single: map[string]any{}, known: map[*yaml.Node][]pair{}}
 	whole := true // every file could be read at all
 	for _, s := range sources {
 		d.file = s.file
