@@ -131,7 +131,7 @@ type OAuth2 struct {
 	ClientID     string            `yaml:"client_id" required:"true" doc:"Client id."`
 	ClientSecret Secret            `yaml:"client_secret" required:"true" doc:"Client secret."`
 	Scopes       []string          `yaml:"scopes" doc:"Scopes to ask for."`
-	AuthStyle    string            `yaml:"auth_style" default:"auto" enum:"auto,header,params" doc:"How the client id and secret are sent: HTTP Basic, form parameters, or whichever the server takes."`
+	AuthStyle    string            `yaml:"auth_style" default:"header" enum:"header,params" doc:"How the client id and secret are sent: HTTP Basic, or form parameters."`
 	Params       map[string]string `yaml:"params" doc:"Further parameters of the token request, such as audience."`
 }
 
