@@ -114,6 +114,9 @@ func (s *Store) prepare(ctx context.Context, log *slog.Logger) error {
 	if err := s.write.PingContext(ctx); err != nil {
 		return err
 	}
+	if s.dialect == "postgres" {
+		return s.preparePostgres(ctx, log)
+	}
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -121,16 +124,6 @@ func (s *Store) prepare(ctx context.Context, log *slog.Logger) error {
 	defer func() { _ = tx.Rollback() }() // nothing to undo once it is committed
 	if err := migrate(ctx, tx, s.dialect); err != nil {
 		return err
-	}
-	if s.dialect == "postgres" { // under the lock that migrate took
-		m, err := rivermigrate.New(riverdatabasesql.New(s.write), &rivermigrate.Config{Logger: log})
-		if err != nil {
-			return err
-		}
-		if _, err := m.MigrateTx(ctx, tx, rivermigrate.DirectionUp, nil); err != nil {
-			return err
-		}
-		return tx.Commit()
 	}
 	m, err := rivermigrate.New(riversqlite.New(s.write), &rivermigrate.Config{Logger: log})
 	if err != nil {
@@ -140,6 +133,39 @@ func (s *Store) prepare(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	return tx.Commit()
+}
+
+// preparePostgres holds the lock for the session, because River's migrations
+// need a transaction each: one adds an enum value that the next one uses.
+func (s *Store) preparePostgres(ctx context.Context, log *slog.Logger) error {
+	conn, err := s.write.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_lock(7207646)"); err != nil {
+		return err
+	}
+	defer func() {
+		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock(7207646)")
+	}()
+	tx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // nothing to undo once it is committed
+	if err := migrate(ctx, tx, s.dialect); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	m, err := rivermigrate.New(riverdatabasesql.New(s.write), &rivermigrate.Config{Logger: log})
+	if err != nil {
+		return err
+	}
+	_, err = m.Migrate(ctx, rivermigrate.DirectionUp, nil)
+	return err
 }
 
 // Close closes the connections and gives the file free.
