@@ -536,3 +536,8 @@ func (t *Tx) TouchConfig(ctx context.Context, app string, at time.Time, token st
 	c.LastReconDateTime, c.LastReconToken = &at, token
 	return t.PutConfig(ctx, c)
 }
+
+// UsersAfter lists users in the order of their ids.
+func (t *Tx) UsersAfter(ctx context.Context, after string, limit int) ([]*host.User, error) {
+	return t.Users(ctx, UserFilter{AfterId: after, Limit: limit})
+}

@@ -1,0 +1,433 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/pdk"
+)
+
+// attempt is one attempt at a request, between the transaction that begins it
+// and the one that stores its end.
+type attempt struct {
+	request *host.UserProvisioningRequest
+	app     *host.UserProvisioningConfig
+	user    *host.User
+	account *host.UserProvAccount // nil if the user has none
+}
+
+// Work makes one attempt at a request. Its result, the account, the log, the
+// state and the job that follows are stored in one transaction. An error means
+// that nothing was stored and the job must run again.
+func (e *Engine) Work(ctx context.Context, id string) error {
+	a, err := e.begin(ctx, id)
+	if err != nil || a == nil {
+		return err
+	}
+	answer := e.perform(ctx, a)
+	if ctx.Err() != nil && answer.err != nil {
+		// The daemon stops: the attempt stays in flight, and whoever goes on
+		// takes it for uncertain.
+		return ctx.Err()
+	}
+	// The target may have acted: the end is stored even while stopping.
+	store, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	err = e.Store.Update(store, func(tx Tx) error {
+		r := *a.request // fn may run again
+		again := *a
+		again.request = &r
+		if err := e.finish(store, tx, &again, answer); err != nil {
+			return err
+		}
+		return tx.CompleteJob(store)
+	})
+	if host.CodeOf(err) == host.Conflict {
+		return e.fenced(store, a, err)
+	}
+	return err
+}
+
+// fenced ends the job of a worker that was thought dead: another has begun the
+// next attempt, and its result is the one that counts.
+func (e *Engine) fenced(ctx context.Context, a *attempt, cause error) error {
+	return e.Store.Update(ctx, func(tx Tx) error {
+		now, err := tx.Request(ctx, a.request.Id)
+		if err != nil {
+			return err
+		}
+		if now.Attempt == a.request.Attempt && !now.State.Ended() {
+			return cause // it is no other worker's doing
+		}
+		if err := e.log(ctx, tx, now, "overtaken", fmt.Sprintf("the end of attempt %d came too late and was dropped", a.request.Attempt), nil); err != nil {
+			return err
+		}
+		return tx.CompleteJob(ctx)
+	})
+}
+
+// begin marks the attempt as in flight. It returns nil when there is nothing
+// to do.
+func (e *Engine) begin(ctx context.Context, id string) (*attempt, error) {
+	var a *attempt
+	err := e.Store.Update(ctx, func(tx Tx) error {
+		a = nil
+		r, err := tx.Request(ctx, id)
+		if err != nil {
+			return err
+		}
+		if r.State.Ended() {
+			return tx.CompleteJob(ctx)
+		}
+		if err := tx.LockLane(ctx, r.AppName, r.UserId); err != nil {
+			return err
+		}
+		open, err := tx.OpenLaneRequests(ctx, r.AppName, r.UserId)
+		if err != nil {
+			return err
+		}
+		if len(open) > 0 && open[0].Id != r.Id {
+			return tx.CompleteJob(ctx) // its turn comes with the end of the one before
+		}
+		next := &attempt{request: r}
+		if next.app, err = tx.Config(ctx, r.AppName); err != nil {
+			return err
+		}
+		if next.user, err = tx.User(ctx, r.UserId); err != nil {
+			return err
+		}
+		if next.account, err = tx.AccountByUser(ctx, r.AppName, r.UserId); host.CodeOf(err) == host.NotFound {
+			next.account = nil
+		} else if err != nil {
+			return err
+		}
+		if r.InFlight {
+			r.Uncertain = true
+			if err := e.log(ctx, tx, r, "taken over", fmt.Sprintf("attempt %d was cut off; the target may have acted", r.Attempt), nil); err != nil {
+				return err
+			}
+		}
+		before := r.Attempt
+		now := e.Now().UTC()
+		r.State, r.InFlight, r.NextAttemptDate = host.StateRequested, true, nil
+		if r.PendingToken == "" {
+			r.Attempt++
+		}
+		if r.StartedDate == nil {
+			r.StartedDate = &now
+		}
+		if err := tx.UpdateRequest(ctx, r, before); err != nil {
+			return err
+		}
+		a = next
+		return nil
+	})
+	return a, err
+}
+
+// answer is what came of an attempt.
+type answer struct {
+	out   pdk.Output
+	trace host.CallTrace
+	err   error
+	// status and details are for the log.
+	status, details string
+	// asCreate: the operation ended in a new account or a found one.
+	asCreate bool
+	// nothing: there was no account to do it to.
+	nothing bool
+}
+
+// input makes the input of a call.
+func (a *attempt) input(op pdk.Operation) pdk.Input {
+	r, in := a.request, pdk.Input{Operation: op, ObjectClass: pdk.ObjectClassAccount}
+	in.UserProvisioningRequestId, in.UserId, in.NamedCredDevName = r.Id, r.UserId, a.app.NamedCredentialId
+	in.Attributes, in.ChangedAttributes, in.Parameters = r.Attributes, r.ChangedAttributes, r.Parameters
+	in.Attempt, in.IdempotencyKey, in.PendingToken = r.Attempt, r.Id, r.PendingToken
+	u := a.user.User
+	in.User = &u
+	in.UserProvisioningRequest = &pdk.UserProvisioningRequest{
+		Id: r.Id, Name: r.Name(), AppName: r.AppName, ApprovalStatus: string(r.ApprovalStatus), ConnectedAppId: r.ConnectedAppId,
+		ExternalUserId: r.ExternalUserId, ManagerId: r.ManagerId, Operation: string(r.Operation), OwnerId: r.OwnerId, ParentId: r.ParentId,
+		RetryCount: r.RetryCount, UserId: r.UserId, State: string(r.State), UserProvAccountId: r.UserProvAccountId, UserProvConfigId: r.UserProvConfigId,
+	}
+	if c := a.account; c != nil {
+		in.UserProvAccount = &pdk.UserProvAccount{
+			Id: c.Id, Name: c.Name(), ConnectedAppId: c.ConnectedAppId, UserId: c.UserId, ExternalUserId: c.ExternalUserId,
+			ExternalUsername: c.ExternalUsername, ExternalFirstName: c.ExternalFirstName, ExternalLastName: c.ExternalLastName,
+			ExternalEmail: c.ExternalEmail, Status: c.Status, LinkState: string(c.LinkState), IsKnownLink: c.IsKnownLink,
+			Attributes: c.Attributes, Version: c.Version,
+		}
+	}
+	return in
+}
+
+func (e *Engine) call(ctx context.Context, a *attempt, op pdk.Operation) answer {
+	out, trace, err := e.Connectors.Call(ctx, a.app, op, a.input(op))
+	return answer{out: out, trace: trace, err: err}
+}
+
+// perform does the work of an attempt in the target.
+func (e *Engine) perform(ctx context.Context, a *attempt) answer {
+	r := a.request
+	if r.PendingToken != "" {
+		done := e.call(ctx, a, pdk.OpCheck)
+		done.asCreate = r.Operation == host.Create
+		return done
+	}
+	if r.Operation == host.Create || r.Operation == host.Update && a.account == nil {
+		if r.Operation == host.Update && !a.app.Allows(host.Create) {
+			return answer{err: host.Errorf(host.NotFound, "the user has no account to update, and Create is not among the app's operations")}
+		}
+		return e.create(ctx, a)
+	}
+	if a.account == nil {
+		switch r.Operation {
+		case host.Deactivate, host.Freeze, host.Delete:
+			return answer{nothing: true, status: "completed", details: "there was no account"}
+		case host.Read:
+			return e.lookUp(ctx, a)
+		case host.Activate, host.Reactivate:
+			return e.create(ctx, a)
+		}
+		return answer{err: host.Errorf(host.NotFound, "the user has no account in %s", a.app.AppName)}
+	}
+	done := e.call(ctx, a, exportOf(r.Operation))
+	switch {
+	case host.CodeOf(done.err) == host.NotFound && r.Operation == host.Delete:
+		done.err, done.details = nil, "it was gone already"
+	case host.CodeOf(done.err) == host.Conflict:
+		// Somebody else changed it: take its present version to the next try.
+		if now := e.call(ctx, a, pdk.OpRead); now.err == nil {
+			done.out.Version, done.out.Attributes = now.out.Version, now.out.Attributes
+		}
+	}
+	return done
+}
+
+// lookUp asks the target for the account of a user that we know of no account
+// of.
+func (e *Engine) lookUp(ctx context.Context, a *attempt) answer {
+	found := e.call(ctx, a, pdk.OpRead)
+	found.asCreate = true
+	if found.err == nil && found.out.ExternalUserId == "" {
+		found.err = host.Errorf(host.ConnectorFault, "read returned no ExternalUserId; it must answer NotFound where there is no account")
+	}
+	found.details = "the account was there already"
+	return found
+}
+
+// create makes the account, unless an earlier attempt may have: then it looks
+// first.
+func (e *Engine) create(ctx context.Context, a *attempt) answer {
+	canRead, err := e.Connectors.Supports(a.app, pdk.OpRead)
+	if err != nil {
+		return answer{err: err}
+	}
+	var looked host.CallTrace
+	if a.request.Uncertain && canRead {
+		found := e.lookUp(ctx, a)
+		if host.CodeOf(found.err) != host.NotFound {
+			return found
+		}
+		looked = found.trace
+	}
+	made := e.call(ctx, a, pdk.OpCreate)
+	made.asCreate = true
+	made.trace.Callouts = append(looked.Callouts, made.trace.Callouts...)
+	if host.CodeOf(made.err) == host.AlreadyExists && canRead {
+		found := e.lookUp(ctx, a)
+		found.trace.Callouts = append(made.trace.Callouts, found.trace.Callouts...)
+		if found.err == nil {
+			return found
+		}
+		if host.CodeOf(found.err) != host.NotFound {
+			return found
+		}
+		made.err = host.Errorf(host.AlreadyExists, "%s — and no such account is found by what identifies it; a person must look", made.err)
+	}
+	if made.err == nil && made.out.Pending == nil && made.out.ExternalUserId == "" {
+		e := host.Errorf(host.ConnectorFault, "create returned no ExternalUserId and is not pending")
+		e.Uncertain = true
+		made.err = e
+	}
+	return made
+}
+
+// finish stores what came of an attempt.
+func (e *Engine) finish(ctx context.Context, tx Tx, a *attempt, got answer) error {
+	r := a.request
+	r.Connector = got.trace.Connector
+	r.InFlight = false
+	var trace *host.CallTrace
+	if got.trace.Connector != "" {
+		trace = &got.trace
+	}
+	if got.err == nil && !got.nothing && got.out.Pending == nil {
+		// Whether the account may be this user's, the database decides now.
+		got.err = e.store(ctx, tx, a, got)
+		var known *host.Error
+		if got.err != nil && !errors.As(got.err, &known) {
+			return got.err
+		}
+	}
+	if got.err != nil {
+		return e.failed(ctx, tx, a, got, trace)
+	}
+	if p := got.out.Pending; p != nil {
+		return e.pending(ctx, tx, a, p, trace)
+	}
+	r.ErrorCode, r.ErrorMessage, r.Uncertain = "", "", false
+	details := got.details
+	if got.out.Details != "" {
+		details += " " + got.out.Details
+	}
+	status := got.status
+	if status == "" {
+		status = "completed"
+		if got.asCreate {
+			status = "linked"
+			details = fmt.Sprintf("account %s %q %s", r.ExternalUserId, got.out.ExternalUsername, details)
+		}
+	}
+	return e.end(ctx, tx, r, r.Attempt, host.StateCompleted, status, details, trace)
+}
+
+// failed stores a failure: another attempt, or the end.
+func (e *Engine) failed(ctx context.Context, tx Tx, a *attempt, got answer, trace *host.CallTrace) error {
+	r := a.request
+	code := host.CodeOf(got.err)
+	r.ErrorCode, r.ErrorMessage = code, got.err.Error()
+	var known *host.Error
+	var wait time.Duration
+	uncertain := false
+	if errors.As(got.err, &known) {
+		wait, uncertain = known.RetryAfter, known.Uncertain
+	}
+	r.Uncertain = r.Uncertain || uncertain
+	most := a.app.MaxAttempts
+	if most == 0 {
+		most = defaultMaxAttempts
+	}
+	if code == host.Conflict && a.account != nil && got.out.Version != "" {
+		a.account.Version, a.account.Attributes = got.out.Version, got.out.Attributes
+		if err := tx.PutAccount(ctx, a.account); err != nil {
+			return err
+		}
+	}
+	details := fmt.Sprintf("%s: %s", code, r.ErrorMessage)
+	if !code.Retryable() && !uncertain {
+		return e.end(ctx, tx, r, r.Attempt, host.StateFailed, "failed", details, trace)
+	}
+	if r.Attempt >= most {
+		return e.end(ctx, tx, r, r.Attempt, host.StateFailed, "failed", fmt.Sprintf("%s; that was attempt %d of %d", details, r.Attempt, most), trace)
+	}
+	wait = max(wait, backoff(r.Attempt))
+	at := e.Now().UTC().Add(wait)
+	r.NextAttemptDate = &at
+	if err := tx.UpdateRequest(ctx, r, r.Attempt); err != nil {
+		return err
+	}
+	if err := e.log(ctx, tx, r, fmt.Sprintf("attempt %d", r.Attempt), fmt.Sprintf("%s; the next in %s", details, wait.Round(100*time.Millisecond)), trace); err != nil {
+		return err
+	}
+	return tx.Enqueue(ctx, JobKind, r.Id, at)
+}
+
+// pending stores that the target goes on with it, and when to ask.
+func (e *Engine) pending(ctx context.Context, tx Tx, a *attempt, p *pdk.Pending, trace *host.CallTrace) error {
+	r := a.request
+	now := e.Now().UTC()
+	if r.PendingSince == nil {
+		r.PendingSince = &now
+	}
+	if now.Sub(*r.PendingSince) > mostPending {
+		r.ErrorCode, r.ErrorMessage = host.Unavailable, "the target did not finish it in time"
+		return e.end(ctx, tx, r, r.Attempt, host.StateFailed, "failed", fmt.Sprintf("pending for more than %s; do it by hand   -> provost request complete %s", mostPending, r.Name()), trace)
+	}
+	wait := defaultCheckAfter
+	if p.CheckAfterSeconds > 0 {
+		wait = min(time.Duration(p.CheckAfterSeconds)*time.Second, 24*time.Hour)
+	}
+	at := now.Add(wait)
+	r.PendingToken, r.NextAttemptDate = p.Token, &at
+	if err := tx.UpdateRequest(ctx, r, r.Attempt); err != nil {
+		return err
+	}
+	if err := e.log(ctx, tx, r, "pending", fmt.Sprintf("the target goes on with it; asked again in %s", wait), trace); err != nil {
+		return err
+	}
+	return tx.Enqueue(ctx, JobKind, r.Id, at)
+}
+
+// store writes what an answer says of the account. An answer that claims
+// another person's account is refused, and nothing of it is stored.
+func (e *Engine) store(ctx context.Context, tx Tx, a *attempt, got answer) error {
+	r, o, now := a.request, got.out, e.Now().UTC()
+	account := a.account
+	if account != nil && o.ExternalUserId != "" && o.ExternalUserId != account.ExternalUserId || account == nil {
+		if o.ExternalUserId == "" {
+			return nil
+		}
+		other, err := tx.AccountByExternalId(ctx, r.AppName, o.ExternalUserId)
+		if err != nil && host.CodeOf(err) != host.NotFound {
+			return err
+		}
+		if err == nil && other.UserId != "" && other.UserId != r.UserId && other.LinkState == host.Linked {
+			if got.asCreate && got.details != "" { // found by looking it up
+				return host.Errorf(host.AlreadyExists, "the target has account %s (%s) for it, which is linked to another user; a person must decide", other.ExternalUserId, other.ExternalUsername)
+			}
+			return host.Errorf(host.ConnectorFault, "the connector's answer claims account %s, which is another user's (%s); nothing of it was stored", other.ExternalUserId, other.Name())
+		}
+		if err == nil && account == nil {
+			account = other
+		} else if err == nil {
+			return host.Errorf(host.ConnectorFault, "the connector's answer claims account %s, which is another account of ours (%s)", other.ExternalUserId, other.Name())
+		}
+	}
+	if account == nil {
+		account = &host.UserProvAccount{Id: host.NewID(), AppName: r.AppName, ConnectedAppId: r.ConnectedAppId, CreatedDate: now, Active: true}
+	}
+	account.UserId, account.LinkState, account.LastModifiedDate = r.UserId, host.Linked, now
+	keep(&account.ExternalUserId, o.ExternalUserId)
+	keep(&account.ExternalUsername, o.ExternalUsername)
+	keep(&account.ExternalFirstName, o.ExternalFirstName)
+	keep(&account.ExternalLastName, o.ExternalLastName)
+	keep(&account.ExternalEmail, o.ExternalEmail)
+	keep(&account.Status, o.Status)
+	keep(&account.Version, o.Version)
+	keep(&account.Details, o.Details)
+	if o.Attributes != nil {
+		account.Attributes = o.Attributes
+	}
+	switch r.Operation {
+	case host.Create, host.Activate, host.Reactivate:
+		account.Active, account.DeletedDate = true, nil
+	case host.Deactivate:
+		account.Active = false
+	case host.Freeze:
+		account.Frozen = true
+	case host.Unfreeze:
+		account.Frozen = false
+	case host.Delete:
+		account.Active, account.DeletedDate = false, &now
+	}
+	if r.Operation == host.Create || r.Operation == host.Update {
+		account.Drift = nil
+	}
+	if err := tx.PutAccount(ctx, account); err != nil {
+		return err
+	}
+	r.UserProvAccountId, r.ExternalUserId = account.Id, account.ExternalUserId
+	return nil
+}
+
+// keep overwrites a value with one that the target gave.
+func keep(old *string, now string) {
+	if now != "" {
+		*old = now
+	}
+}

@@ -1,0 +1,276 @@
+// Package reconcile is the engine that finds out what is really in a target:
+// it collects an app's accounts page after page, analyzes whose they are and
+// what has drifted, and commits what it found to the accounts. It knows
+// connectors, the store and the queue only through the interfaces below.
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/pdk"
+)
+
+// Tx is what the engine does within one transaction. Records that are not
+// there are [host.NotFound].
+type Tx interface {
+	UsersAfter(ctx context.Context, after string, limit int) ([]*host.User, error)
+	User(ctx context.Context, id string) (*host.User, error)
+	Config(ctx context.Context, app string) (*host.UserProvisioningConfig, error)
+	TouchConfig(ctx context.Context, app string, at time.Time, token string) error
+
+	InsertRequest(ctx context.Context, r *host.UserProvisioningRequest) error
+	Request(ctx context.Context, id string) (*host.UserProvisioningRequest, error)
+	UpdateRequest(ctx context.Context, r *host.UserProvisioningRequest, expectAttempt int) error
+	InsertLog(ctx context.Context, l *host.UserProvisioningLog) error
+
+	AccountByExternalId(ctx context.Context, app, externalID string) (*host.UserProvAccount, error)
+	AccountByUser(ctx context.Context, app, userID string) (*host.UserProvAccount, error)
+	PutAccount(ctx context.Context, a *host.UserProvAccount) error
+
+	// InsertReconPage is a Conflict if the run has seen the offset.
+	InsertReconPage(ctx context.Context, requestID, offset string, accounts int) error
+	PutStaging(ctx context.Context, list []*host.UserProvAccountStaging) error
+	Staging(ctx context.Context, requestID string, after int64, limit int) ([]*host.UserProvAccountStaging, error)
+	UpdateStaging(ctx context.Context, list []*host.UserProvAccountStaging) error
+	CountStaging(ctx context.Context, requestID string) (int64, error)
+	AccountsNotStaged(ctx context.Context, app, requestID string, after int64, limit int) ([]*host.UserProvAccount, error)
+	PutUserKeys(ctx context.Context, requestID string, keys []host.UserKey) error
+	UsersByKeys(ctx context.Context, requestID string, rule int, keys []string) (map[string][]string, error)
+	DeleteUserKeys(ctx context.Context, requestID string) error
+	ClearRun(ctx context.Context, requestID string) error
+
+	Enqueue(ctx context.Context, kind, requestID string, at time.Time) error
+	CompleteJob(ctx context.Context) error
+}
+
+// Store runs transactions. fn may run more than once.
+type Store interface {
+	Update(ctx context.Context, fn func(Tx) error) error
+	View(ctx context.Context, fn func(Tx) error) error
+}
+
+// Connectors calls the connector of an app. Errors are *[host.Error].
+type Connectors interface {
+	Call(ctx context.Context, app *host.UserProvisioningConfig, op pdk.Operation, in pdk.Input) (pdk.Output, host.CallTrace, error)
+	Supports(app *host.UserProvisioningConfig, op pdk.Operation) (bool, error)
+}
+
+// Rules are the compiled rules of an app.
+type Rules interface {
+	Apply(u *host.User) (map[string]any, error)
+	Drift(want, have map[string]any, partial bool) []host.Difference
+	// Granted tells whether the user should have an account.
+	Granted(u *host.User) (bool, error)
+	// Len is the number of link rules; Rule the text of one; UserKey and
+	// AccountKey what one makes of a user or an account ("" for nothing).
+	Len() int
+	Rule(i int) string
+	UserKey(i int, u *host.User) (string, error)
+	AccountKey(i int, a *host.UserProvAccountStaging) (string, error)
+}
+
+// Options are for [New].
+type Options struct {
+	Store      Store
+	Connectors Connectors
+	Rules      func(app string) (Rules, error)
+	Now        func() time.Time
+	Logger     *slog.Logger
+}
+
+// Engine reconciles. It may be used from many goroutines and on many machines
+// at once.
+type Engine struct{ Options }
+
+// New makes an engine.
+func New(o Options) *Engine {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Engine{o}
+}
+
+// JobKind is the kind of the engine's jobs.
+const JobKind = "reconcile"
+
+// RunOptions say how an app is reconciled.
+type RunOptions struct {
+	// Filter is in the target's own language; empty means the app's.
+	Filter string
+	// Mode is full (or empty) or delta.
+	Mode string
+	// Commit goes on to the commit without a review.
+	Commit bool
+}
+
+// Start makes the request of a run. One run of an app is under way at a time.
+func (e *Engine) Start(ctx context.Context, tx Tx, appName string, o RunOptions) (*host.UserProvisioningRequest, error) {
+	app, err := tx.Config(ctx, appName)
+	if err != nil {
+		return nil, err
+	}
+	switch o.Mode {
+	case "":
+		o.Mode = pdk.ModeFull
+	case pdk.ModeFull, pdk.ModeDelta:
+	default:
+		return nil, host.Errorf(host.InvalidInput, "the mode %q is neither full nor delta", o.Mode)
+	}
+	if ok, err := e.Connectors.Supports(app, pdk.OpReconcile); err != nil {
+		return nil, err
+	} else if !ok {
+		return nil, host.Errorf(host.Unsupported, "the connector %s of %s can't list accounts", app.Connector, appName)
+	}
+	if o.Filter == "" {
+		o.Filter = app.ReconFilter
+	}
+	r := &host.UserProvisioningRequest{
+		Id: host.NewID(), Operation: host.Reconcile, State: host.StateNew, ApprovalStatus: host.ApprovalNotRequired,
+		AppName: appName, ConnectedAppId: app.ConnectedAppId, UserProvConfigId: app.Id,
+		ReconFilter: o.Filter, ReconMode: o.Mode, CommitWhenAnalyzed: o.Commit, Parameters: app.Parameters,
+		Reason: "a person asked for it", CreatedDate: e.Now().UTC(),
+	}
+	if o.Mode == pdk.ModeDelta {
+		if app.LastReconToken == "" {
+			return nil, host.Errorf(host.Unsupported, "the last run of %s left no token for a delta; run a full one", appName)
+		}
+		r.ReconState = app.LastReconToken
+	}
+	if err := tx.InsertRequest(ctx, r); err != nil {
+		if host.CodeOf(err) == host.Conflict || isConstraint(err) {
+			return nil, host.Errorf(host.Conflict, "a run of %s is under way   -> provost request list --app %s --operation Reconcile", appName, appName)
+		}
+		return nil, err
+	}
+	if err := e.log(ctx, tx, r, "requested", r.Reason, nil); err != nil {
+		return nil, err
+	}
+	return r, tx.Enqueue(ctx, JobKind, r.Id, time.Time{})
+}
+
+// isConstraint tells whether the database refused a second open run.
+func isConstraint(err error) bool {
+	var known *host.Error
+	return err != nil && !errors.As(err, &known) && containsAny(err.Error(), "UNIQUE", "one_open_reconcile", "duplicate key")
+}
+
+// Commit lets a run that has been analyzed go on.
+func (e *Engine) Commit(ctx context.Context, tx Tx, id string) (*host.UserProvisioningRequest, error) {
+	r, err := tx.Request(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if r.Operation != host.Reconcile || r.State != host.StateAnalyzed {
+		return nil, host.Errorf(host.Conflict, "%s is %s; only a run that has been analyzed can be committed", r.Name(), r.State)
+	}
+	r.State, r.CommitWhenAnalyzed = host.StateCommitting, true
+	if err := tx.UpdateRequest(ctx, r, r.Attempt); err != nil {
+		return nil, err
+	}
+	if err := e.log(ctx, tx, r, "committing", "a person reviewed it", nil); err != nil {
+		return nil, err
+	}
+	return r, tx.Enqueue(ctx, JobKind, r.Id, time.Time{})
+}
+
+// Work goes on with a run from where its record says it is.
+func (e *Engine) Work(ctx context.Context, id string) error {
+	for {
+		var r *host.UserProvisioningRequest
+		var app *host.UserProvisioningConfig
+		err := e.Store.View(ctx, func(tx Tx) error {
+			var err error
+			if r, err = tx.Request(ctx, id); err != nil {
+				return err
+			}
+			app, err = tx.Config(ctx, r.AppName)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		rules, err := e.Rules(r.AppName)
+		if err != nil {
+			return err
+		}
+		done := false
+		switch r.State {
+		case host.StateNew, host.StateCollecting:
+			done, err = e.collectPage(ctx, r, app)
+		case host.StateCollected:
+			err = e.step(ctx, r, host.StateAnalyzing, "analyzing", "")
+		case host.StateAnalyzing:
+			err = e.analyze(ctx, r, rules)
+		case host.StateAnalyzed:
+			if !r.CommitWhenAnalyzed {
+				return e.complete(ctx)
+			}
+			err = e.step(ctx, r, host.StateCommitting, "committing", "without a review, as asked")
+		case host.StateCommitting:
+			err = e.commit(ctx, r)
+		default:
+			return e.complete(ctx)
+		}
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			var known *host.Error
+			if errors.As(err, &known) && !known.Code.Retryable() && r.State != host.StateCommitting {
+				return e.fail(ctx, r, known)
+			}
+			return err
+		}
+		if done {
+			return nil
+		}
+	}
+}
+
+func (e *Engine) complete(ctx context.Context) error {
+	return e.Store.Update(ctx, func(tx Tx) error { return tx.CompleteJob(ctx) })
+}
+
+// step moves a run on to its next state.
+func (e *Engine) step(ctx context.Context, r *host.UserProvisioningRequest, to host.RequestState, status, details string) error {
+	return e.Store.Update(ctx, func(tx Tx) error {
+		next := *r
+		next.State = to
+		if err := tx.UpdateRequest(ctx, &next, r.Attempt); err != nil {
+			return err
+		}
+		return e.log(ctx, tx, &next, status, details, nil)
+	})
+}
+
+// fail ends a run that can't go on.
+func (e *Engine) fail(ctx context.Context, r *host.UserProvisioningRequest, cause *host.Error) error {
+	return e.Store.Update(ctx, func(tx Tx) error {
+		now := e.Now().UTC()
+		next := *r
+		next.State, next.CompletedDate, next.ErrorCode, next.ErrorMessage = host.StateFailed, &now, cause.Code, cause.Error()
+		if err := tx.UpdateRequest(ctx, &next, r.Attempt); err != nil {
+			return err
+		}
+		if err := e.log(ctx, tx, &next, "failed", fmt.Sprintf("%s: %s", cause.Code, cause.Error()), nil); err != nil {
+			return err
+		}
+		if err := tx.ClearRun(ctx, r.Id); err != nil {
+			return err
+		}
+		return tx.CompleteJob(ctx)
+	})
+}
+
+func (e *Engine) log(ctx context.Context, tx Tx, r *host.UserProvisioningRequest, status, details string, trace *host.CallTrace) error {
+	return tx.InsertLog(ctx, &host.UserProvisioningLog{Id: host.NewID(), UserProvisioningRequestId: r.Id, Status: status,
+		Details: details, Attempt: r.Attempt, CreatedDate: e.Now().UTC(), Trace: trace})
+}
