@@ -1,0 +1,348 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/provosthq/provost/pdk"
+)
+
+// resource is a SCIM resource as the server sent it.
+type resource map[string]any
+
+// send performs a request with the server's content type.
+func send(ctx *pdk.Context, s settings, method, path string, body any) *pdk.Response {
+	return sendWith(ctx, method, path, body, map[string]string{
+		"content-type": s.contentType, "accept": "application/scim+json, application/json"})
+}
+
+func sendWith(ctx *pdk.Context, method, path string, body any, header map[string]string) *pdk.Response {
+	b, err := json.Marshal(body)
+	if err != nil { // attributes came from JSON
+		panic(err)
+	}
+	return ctx.Do(&pdk.Request{Method: method, Path: path, Body: b, Header: header})
+}
+
+// Create makes the account.
+func (scim) Create(ctx *pdk.Context, in pdk.Input) (pdk.Account, error) {
+	s := settingsOf(in)
+	var got resource
+	if err := send(ctx, s, "POST", s.usersPath, outgoing(in.Attributes)).JSON(&got); err != nil {
+		return pdk.Account{}, err
+	}
+	if got.id() == "" { // 201 without a body: ask for it
+		return scim{}.Read(ctx, in)
+	}
+	return got.account(), nil
+}
+
+// Read finds the account by its id, or by userName, externalId or e-mail.
+func (scim) Read(ctx *pdk.Context, in pdk.Input) (pdk.Account, error) {
+	s := settingsOf(in)
+	if known := in.UserProvAccount; known != nil && known.ExternalUserId != "" {
+		var got resource
+		if err := ctx.Get(s.user(known.ExternalUserId)).JSON(&got); err != nil {
+			return pdk.Account{}, err
+		}
+		return got.account(), nil
+	}
+	for _, by := range identifiers(in) {
+		found, err := search(ctx, s, by.attribute, by.value)
+		if err != nil && pdk.TypeOf(err) != pdk.InvalidInput && pdk.TypeOf(err) != pdk.Unsupported {
+			return pdk.Account{}, err // a server that can't filter by this attribute may by the next
+		}
+		switch len(found) {
+		case 0:
+		case 1:
+			return found[0].account(), nil
+		default:
+			return pdk.Account{}, pdk.Errorf(pdk.InvalidInput, "%d accounts have the %s %q; link the right one by hand", len(found), by.attribute, by.value)
+		}
+	}
+	return pdk.Account{}, pdk.Errorf(pdk.NotFound, "no account is found by its userName, externalId or e-mail")
+}
+
+type identifier struct{ attribute, value string }
+
+// identifiers are what an account can be found by, the surest first.
+func identifiers(in pdk.Input) []identifier {
+	var list []identifier
+	add := func(attribute, value string) {
+		if value != "" && !slices.Contains(list, identifier{attribute, value}) {
+			list = append(list, identifier{attribute, value})
+		}
+	}
+	if a := in.UserProvAccount; a != nil {
+		add("userName", a.ExternalUsername)
+	}
+	add("userName", text(in.Attributes["userName"]))
+	add("externalId", text(in.Attributes["externalId"]))
+	if v, ok := pdk.GetPath(in.Attributes, "emails[work].value"); ok {
+		add("emails.value", text(v))
+	}
+	return list
+}
+
+// search finds accounts by one attribute. Servers that ignore a filter answer
+// with everybody, so what comes back is compared again.
+func search(ctx *pdk.Context, s settings, attribute, value string) ([]resource, error) {
+	filter := attribute + " eq " + quote(value)
+	var got page
+	if err := ctx.Get(s.usersPath, "filter", filter, "count", "5").JSON(&got); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(got.Resources, func(r resource) bool { return r.id() == "" || !r.has(attribute, value) }), nil
+}
+
+// quote writes a value of a filter (RFC 7644, 3.4.2.2: a JSON string).
+func quote(value string) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if e.Encode(value) != nil { // a string always encodes
+		return `""`
+	}
+	return strings.TrimSpace(b.String())
+}
+
+func (r resource) has(attribute, value string) bool {
+	if attribute != "emails.value" {
+		return strings.EqualFold(str(r[attribute]), value)
+	}
+	list, _ := r["emails"].([]any)
+	for _, e := range list {
+		if m, ok := e.(map[string]any); ok && strings.EqualFold(str(m["value"]), value) {
+			return true
+		}
+	}
+	return false
+}
+
+// Deactivate sets active to false.
+func (scim) Deactivate(ctx *pdk.Context, in pdk.Input) (pdk.Account, error) {
+	return setActive(ctx, in, false)
+}
+
+// Activate sets active to true.
+func (scim) Activate(ctx *pdk.Context, in pdk.Input) (pdk.Account, error) {
+	return setActive(ctx, in, true)
+}
+
+func setActive(ctx *pdk.Context, in pdk.Input, active bool) (pdk.Account, error) {
+	in.Attributes, in.ChangedAttributes = map[string]any{"active": active}, []string{"active"}
+	return scim{}.Update(ctx, in)
+}
+
+// Delete takes the account away; one that is gone is done.
+func (scim) Delete(ctx *pdk.Context, in pdk.Input) (pdk.Account, error) {
+	id, err := idOf(in)
+	if err != nil {
+		return pdk.Account{}, err
+	}
+	s := settingsOf(in)
+	err = ctx.Delete(s.user(id)).Err()
+	if pdk.TypeOf(err) == pdk.NotFound {
+		return pdk.Account{ExternalUserId: id, Status: "deleted", Details: "it was gone already"}, nil
+	}
+	return pdk.Account{ExternalUserId: id, Status: "deleted"}, err
+}
+
+func idOf(in pdk.Input) (string, error) {
+	if in.UserProvAccount == nil || in.UserProvAccount.ExternalUserId == "" {
+		return "", pdk.Errorf(pdk.InvalidInput, "$.UserProvAccount.ExternalUserId: is missing")
+	}
+	return in.UserProvAccount.ExternalUserId, nil
+}
+
+// TestConnection signs in and lists nobody.
+func (scim) TestConnection(ctx *pdk.Context, in pdk.Input) error {
+	return ctx.Get(settingsOf(in).usersPath, "count", "1").Err()
+}
+
+// outgoing is what is sent of the mapped attributes: with the schemas that
+// they use, and with a primary value where a list has but one.
+func outgoing(attributes map[string]any) resource {
+	r := resource{}
+	schemas := []any{coreSchema}
+	for name, v := range attributes {
+		if strings.HasPrefix(strings.ToLower(name), "urn:") && name != coreSchema {
+			schemas = append(schemas, name)
+		}
+		if list, ok := v.([]any); ok && len(list) == 1 {
+			if m, ok := list[0].(map[string]any); ok && m["primary"] == nil && m["value"] != nil {
+				one := map[string]any{"primary": true}
+				for k, v := range m {
+					one[k] = v
+				}
+				v = []any{one}
+				r[name] = v
+				continue
+			}
+		}
+		r[name] = v
+	}
+	slices.SortFunc(schemas[1:], func(a, b any) int { return strings.Compare(a.(string), b.(string)) })
+	r["schemas"] = schemas
+	return r
+}
+
+// str reads text where a server may have written a number or a boolean.
+func str(v any) string {
+	switch t := v.(type) {
+	case string:
+		return t
+	case float64:
+		return strconv.FormatFloat(t, 'f', -1, 64)
+	case bool:
+		return strconv.FormatBool(t)
+	default:
+		return ""
+	}
+}
+
+func (r resource) id() string { return str(r["id"]) }
+
+// account is the resource as the host wants it.
+func (r resource) account() pdk.Account {
+	a := pdk.Account{ExternalUserId: r.id(), ExternalUsername: str(r["userName"]), Attributes: map[string]any{}}
+	if name, ok := r["name"].(map[string]any); ok {
+		a.ExternalFirstName, a.ExternalLastName = str(name["givenName"]), str(name["familyName"])
+	}
+	a.ExternalEmail = primaryEmail(r["emails"])
+	if meta, ok := r["meta"].(map[string]any); ok {
+		a.Version = str(meta["version"])
+	}
+	for name, v := range r {
+		switch name {
+		case "id", "schemas", "meta", "groups", "password":
+			continue
+		case "active":
+			v = truth(v)
+			a.Status = "active"
+			if v == false {
+				a.Status = "inactive"
+			}
+		}
+		a.Attributes[name] = v
+	}
+	return a
+}
+
+// truth reads a boolean that a server may have written as text or a number.
+func truth(v any) any {
+	switch strings.ToLower(str(v)) {
+	case "true", "1":
+		return true
+	case "false", "0":
+		return false
+	default:
+		return v
+	}
+}
+
+func primaryEmail(v any) string {
+	list, _ := v.([]any)
+	first := ""
+	for _, e := range list {
+		m, ok := e.(map[string]any)
+		if !ok {
+			continue
+		}
+		if first == "" {
+			first = str(m["value"])
+		}
+		if truth(m["primary"]) == true {
+			return str(m["value"])
+		}
+	}
+	return first
+}
+
+// page is a ListResponse.
+type page struct {
+	Resources    []resource `json:"Resources"`
+	TotalResults number     `json:"totalResults"`
+	NextCursor   string     `json:"nextCursor"`
+}
+
+// number is an integer that a server may have written as text.
+type number int64
+
+func (n *number) UnmarshalJSON(b []byte) error {
+	s := strings.Trim(string(b), `"`)
+	if s == "" || s == "null" {
+		return nil
+	}
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil {
+		return fmt.Errorf("%q is no number", s)
+	}
+	*n = number(f)
+	return nil
+}
+
+// Reconcile returns one page of accounts. The offset is the startIndex, or the
+// cursor where the server pages by cursor.
+func (scim) Reconcile(ctx *pdk.Context, in pdk.Input) (pdk.Page, error) {
+	s := settingsOf(in)
+	query := []string{"count", strconv.Itoa(s.pageSize), "filter", in.ReconFilter}
+	start := 1
+	switch {
+	case s.cursor && in.ReconOffset != "":
+		query = append(query, "cursor", in.ReconOffset)
+	case s.cursor:
+		return s.firstCursorPage(ctx, query)
+	default:
+		if in.ReconOffset != "" {
+			n, err := strconv.Atoi(in.ReconOffset)
+			if err != nil || n < 1 {
+				return pdk.Page{}, pdk.Errorf(pdk.InvalidInput, "$.reconOffset: %q is no startIndex", in.ReconOffset)
+			}
+			start = n
+		}
+		query = append(query, "startIndex", strconv.Itoa(start))
+	}
+	var got page
+	if err := ctx.Get(s.usersPath, query...).JSON(&got); err != nil {
+		return pdk.Page{}, err
+	}
+	out := got.found()
+	if s.cursor {
+		out.Next = got.NextCursor
+		return out, nil
+	}
+	// A page may be smaller than asked, and the total may change while we
+	// page: go on from what came, until nothing comes or the end is reached.
+	next := start + len(got.Resources)
+	if len(got.Resources) > 0 && (next <= int(got.TotalResults) || got.TotalResults == 0 && len(got.Resources) >= s.pageSize) {
+		out.Next = strconv.Itoa(next)
+	}
+	return out, nil
+}
+
+// firstCursorPage asks with an empty cursor (RFC 9865, 2.1).
+func (s settings) firstCursorPage(ctx *pdk.Context, query []string) (pdk.Page, error) {
+	path := s.usersPath + "?cursor&count=" + query[1]
+	if query[3] != "" {
+		path += "&filter=" + escapeQuery(query[3])
+	}
+	var got page
+	if err := ctx.Do(&pdk.Request{Method: "GET", Path: path}).JSON(&got); err != nil {
+		return pdk.Page{}, err
+	}
+	out := got.found()
+	out.Next = got.NextCursor
+	return out, nil
+}
+
+func (p page) found() pdk.Page {
+	out := pdk.Page{TotalEstimate: int64(p.TotalResults)}
+	for _, r := range p.Resources {
+		out.Add(r.account())
+	}
+	return out
+}
