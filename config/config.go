@@ -167,7 +167,7 @@ type App struct {
 	Scope              string         `yaml:"scope" doc:"Expression over user; whom it is true for gets the app."`
 	Mapping            []string       `yaml:"mapping" doc:"Rules such as userName = user.Username. Without any: the connector's default."`
 	Link               []string       `yaml:"link" doc:"Rules that find the user of an account, such as account.ExternalUsername = user.Username."`
-	OnUpdateAttributes []string       `yaml:"on_update_attributes" doc:"Target attributes whose change makes an Update; without any: all that are mapped."`
+	OnUpdateAttributes []string       `yaml:"on_update_attributes" doc:"Fields of the user whose change makes an Update; without any: every field that is mapped."`
 	ReconFilter        string         `yaml:"recon_filter" doc:"Which accounts are collected, in the target's own language."`
 	Parameters         map[string]any `yaml:"parameters" doc:"Values for the connector's inputs."`
 	MaxAttempts        int            `yaml:"max_attempts" default:"5" doc:"How often one request is tried."`

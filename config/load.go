@@ -85,12 +85,7 @@ func load(sources []source, checks []Check) (*Config, error) {
 		}
 	}
 	if len(d.problems) > 0 {
-		p := Problems(d.problems)
-		for i := range p {
-			p[i] = cfg.locate(p[i])
-		}
-		p = sorted(p, cfg.File)
-		return nil, &p
+		return nil, cfg.Locate(d.problems)
 	}
 	return cfg, nil
 }

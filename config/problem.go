@@ -60,6 +60,17 @@ type position struct {
 	line int
 }
 
+// Locate makes the error of problems that were found later than by [Load]: each
+// with its file and line, in their order.
+func (c *Config) Locate(problems []Problem) *Problems {
+	p := Problems(problems)
+	for i := range p {
+		p[i] = c.locate(p[i])
+	}
+	p = sorted(p, c.File)
+	return &p
+}
+
 // locate fills in file and line from the key, or from what contains it.
 func (c *Config) locate(p Problem) Problem {
 	if p.File != "" {

@@ -16,7 +16,11 @@ func newRootCommand() *cobra.Command {
 		Use:   "provost",
 		Short: "Keeps people's accounts in third-party apps in step with the users of an organisation",
 	}
-	root.AddCommand(newPluginCommand())
+	s := &session{}
+	root.AddCommand(newServeCommand(), newDemoCommand())
+	root.AddCommand(s.add(newUserCommand(s), newAppCommand(s), newCredentialCommand(s), newRequestCommand(s),
+		newReconcileCommand(s), newAccountCommand(s), newStatusCommand(s))...)
+	root.AddCommand(newPluginCommand(), newConfigCommand())
 	root.AddCommand(newVersionCommand())
 	return root
 }

@@ -1,0 +1,464 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/provosthq/provost/config"
+	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/api"
+	"github.com/provosthq/provost/host/callout"
+	"github.com/provosthq/provost/host/connector"
+	"github.com/provosthq/provost/host/metrics"
+	"github.com/provosthq/provost/host/provision"
+	"github.com/provosthq/provost/host/queue"
+	"github.com/provosthq/provost/host/reconcile"
+	"github.com/provosthq/provost/host/sandbox"
+	"github.com/provosthq/provost/host/store"
+	"github.com/provosthq/provost/pdk"
+)
+
+// daemon is the whole host: the value that serve runs, that a command runs for
+// itself where no daemon does, and that the end-to-end tests start.
+type daemon struct {
+	log       *slog.Logger
+	started   time.Time
+	sandbox   *sandbox.Runtime
+	egress    egress
+	catalogue *connector.Catalogue
+	store     *store.Store
+	queue     *queue.Queue
+	provision *provision.Engine
+	reconcile *reconcile.Engine
+	metrics   *metrics.Metrics
+	registry  *prometheus.Registry
+
+	// current is replaced as a whole by a reload.
+	current atomic.Pointer[running]
+	reload  sync.Mutex
+}
+
+// running is the configuration that runs.
+type running struct {
+	config *config.Config
+	rules  map[string]*rules
+	// refused is why the configuration in the file is not the one that runs.
+	refused string
+	// sources are the digests of the connector files as last tried.
+	files map[string]string
+}
+
+// openDaemon makes a host of a configuration, without working any job yet.
+func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *daemon, err error) {
+	d := &daemon{log: log, started: time.Now(), registry: prometheus.NewRegistry()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.close(context.WithoutCancel(ctx)))
+		}
+	}()
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return nil, host.Errorf(host.InvalidInput, "data_dir: %w", err)
+	}
+	if d.sandbox, err = sandbox.New(ctx, sandbox.Options{CacheDir: filepath.Join(cfg.DataDir, "compiled"), Logger: log}); err != nil {
+		return nil, err
+	}
+	sealer, err := newSealer(cfg.Secrets)
+	if err != nil {
+		return nil, err
+	}
+	if d.metrics, err = metrics.New(d.registry, version, d.snapshot); err != nil {
+		return nil, err
+	}
+	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	d.egress = egress{callout.New(callout.Options{Logger: log, Sealer: sealer, Observe: d.metrics.Callout})}
+	d.catalogue = connector.New(connector.Options{Sandbox: d.sandbox, Egress: d.egress, Logger: log, Observe: func(o connector.Observation) {
+		d.metrics.Call(o.Connector, o.Operation, o.Outcome, o.Duration, o.MemoryBytes)
+	}})
+	if d.store, err = store.Open(ctx, cfg.Database.URL, store.Options{Logger: log}); err != nil {
+		return nil, err
+	}
+	s := txStore{d}
+	d.provision = provision.New(provision.Options{Store: provisionStore{s}, Connectors: d, Logger: log,
+		Rules: func(app string) (provision.Rules, error) { return d.rulesOf(app) }})
+	d.reconcile = reconcile.New(reconcile.Options{Store: reconcileStore{s}, Connectors: d, Logger: log,
+		Rules: func(app string) (reconcile.Rules, error) { return d.rulesOf(app) }})
+	if d.queue, err = queue.New(ctx, d.store.DB(), d.store.Dialect(), cfg.Database.URL, queue.Options{Workers: cfg.Workers, ReconcileWorkers: 2, Logger: log}, d.work); err != nil {
+		return nil, err
+	}
+	return d, d.apply(ctx, cfg)
+}
+
+// start begins to work jobs.
+func (d *daemon) start(ctx context.Context) error { return d.queue.Start(ctx) }
+
+// stop ends the working of jobs: those under way end, or are handed back when
+// ctx ends.
+func (d *daemon) stop(ctx context.Context) error { return d.queue.Stop(ctx) }
+
+// close frees everything. The daemon must have stopped.
+func (d *daemon) close(ctx context.Context) error {
+	var err error
+	if d.catalogue != nil {
+		err = errors.Join(err, d.catalogue.Close(ctx))
+	}
+	if d.egress.Egress != nil {
+		d.egress.Close()
+	}
+	if d.sandbox != nil {
+		err = errors.Join(err, d.sandbox.Close(ctx))
+	}
+	if d.store != nil {
+		err = errors.Join(err, d.store.Close())
+	}
+	return err
+}
+
+// work makes one attempt at what a job is for.
+func (d *daemon) work(ctx context.Context, j queue.Job) error {
+	log := d.log.With("request", j.RequestID)
+	began := time.Now()
+	var err error
+	switch j.Kind {
+	case queue.Provision:
+		err = d.provision.Work(ctx, j.RequestID)
+	case queue.Reconcile:
+		err = d.reconcile.Work(ctx, j.RequestID)
+	default:
+		err = fmt.Errorf("no engine for jobs of kind %q", j.Kind)
+	}
+	if err != nil {
+		log.WarnContext(ctx, "attempt not stored; it is made again", "kind", j.Kind, "error", err)
+		return err
+	}
+	log.DebugContext(ctx, "attempt ended", "kind", j.Kind, "duration", time.Since(began))
+	return nil
+}
+
+// rulesOf returns the rules of an app as they now are.
+func (d *daemon) rulesOf(app string) (*rules, error) {
+	r := d.current.Load().rules[app]
+	if r == nil {
+		return nil, host.Errorf(host.Unavailable, "the app %q is not in the configuration", app)
+	}
+	return r, nil
+}
+
+// Call calls the connector of an app.
+func (d *daemon) Call(ctx context.Context, app *host.UserProvisioningConfig, op pdk.Operation, in pdk.Input) (pdk.Output, host.CallTrace, error) {
+	c, release, err := d.catalogue.Acquire(app.Connector)
+	if err != nil {
+		return pdk.Output{}, host.CallTrace{}, err
+	}
+	defer release()
+	return c.Call(ctx, op, in)
+}
+
+// Supports tells whether the connector of an app has an operation.
+func (d *daemon) Supports(app *host.UserProvisioningConfig, op pdk.Operation) (bool, error) {
+	c, release, err := d.catalogue.Acquire(app.Connector)
+	if err != nil {
+		return false, err
+	}
+	defer release()
+	return c.Supports(op), nil
+}
+
+// apply makes a configuration the one that runs: connectors are loaded and
+// swapped in one by one, each or not at all; then credentials, rules and apps.
+func (d *daemon) apply(ctx context.Context, cfg *config.Config) error {
+	d.reload.Lock()
+	defer d.reload.Unlock()
+	old := d.current.Load()
+	next := &running{config: cfg, rules: map[string]*rules{}, files: map[string]string{}}
+	var problems config.Problems
+	named := map[string]bool{}
+	for _, p := range cfg.Plugins {
+		named[p.Name] = true
+		if err := d.loadPlugin(ctx, p); err != nil {
+			problems = append(problems, config.Problem{Key: "plugins." + p.Name, Message: err.Error()})
+		}
+	}
+	for _, app := range cfg.Apps {
+		c, release, err := d.catalogue.Acquire(app.Plugin)
+		if err != nil {
+			continue // the plugin's own problem is listed
+		}
+		r, wrong := compileRules(app, c.Describe())
+		release()
+		problems = append(problems, wrong...)
+		next.rules[app.Name] = r
+	}
+	if len(problems) > 0 {
+		return cfg.Locate(problems)
+	}
+	if err := d.egress.Apply(namedCredentials(cfg.Credentials)); err != nil {
+		for _, e := range unjoin(err) {
+			p := config.Problem{Message: e.Error()}
+			var known *host.Error
+			if errors.As(e, &known) {
+				p.Key, p.Message = known.Field, known.Message
+			}
+			problems = append(problems, p)
+		}
+		return cfg.Locate(problems)
+	}
+	if err := d.mirror(ctx, cfg); err != nil {
+		return err
+	}
+	d.current.Store(next)
+	if old != nil {
+		for _, p := range old.config.Plugins {
+			if !named[p.Name] {
+				d.catalogue.Remove(p.Name)
+			}
+		}
+	}
+	return nil
+}
+
+func (d *daemon) loadPlugin(ctx context.Context, p config.Plugin) error {
+	wasm, err := readPlugin(p)
+	if err != nil {
+		return err
+	}
+	spec := connectorSpec(p)
+	spec.Wasm = wasm
+	return d.catalogue.Load(ctx, spec)
+}
+
+// mirror stores the apps of the configuration, with their configs. An app that
+// the configuration no longer has is disabled, and what it had stays.
+func (d *daemon) mirror(ctx context.Context, cfg *config.Config) error {
+	return d.store.Update(ctx, func(tx *store.Tx) error {
+		stored, err := tx.Configs(ctx)
+		if err != nil {
+			return err
+		}
+		before := map[string]*host.UserProvisioningConfig{}
+		for _, c := range stored {
+			before[c.AppName] = c
+		}
+		for _, app := range cfg.Apps {
+			label := app.Label
+			if label == "" {
+				label = app.Name
+			}
+			a := &host.ConnectedApp{Name: app.Name, Label: label}
+			if err := tx.PutApp(ctx, a); err != nil {
+				return err
+			}
+			c := &host.UserProvisioningConfig{
+				ConnectedAppId: a.Id, AppName: app.Name, DeveloperName: app.Name, MasterLabel: label, Enabled: app.Enabled,
+				NamedCredentialId: app.Credential, OnUpdateAttributes: app.OnUpdateAttributes, ReconFilter: app.ReconFilter, Connector: app.Plugin,
+				UserAccountMapping: app.Mapping, LinkRules: app.Link, Scope: app.Scope, Profiles: app.Profiles, Parameters: app.Parameters, MaxAttempts: app.MaxAttempts,
+			}
+			for _, op := range app.Operations {
+				c.EnabledOperations = append(c.EnabledOperations, host.EnabledOperation(op))
+			}
+			if old := before[app.Name]; old != nil {
+				c.LastReconDateTime, c.LastReconToken = old.LastReconDateTime, old.LastReconToken
+				delete(before, app.Name)
+			}
+			if err := tx.PutConfig(ctx, c); err != nil {
+				return err
+			}
+		}
+		for _, gone := range before {
+			if !gone.Enabled {
+				continue
+			}
+			gone.Enabled = false
+			if err := tx.PutConfig(ctx, gone); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// changed is called when the configuration or a connector's file is another.
+func (d *daemon) changed(ctx context.Context, path string) {
+	cfg, err := config.Load(path)
+	if err == nil {
+		err = d.apply(ctx, cfg)
+	}
+	d.metrics.Reload(err == nil)
+	if err == nil {
+		d.log.Info("the configuration was reloaded", "file", path)
+		return
+	}
+	d.log.Error("the changed configuration is refused; the one before goes on", "file", path, "error", err)
+	d.reload.Lock()
+	defer d.reload.Unlock()
+	refused := *d.current.Load()
+	refused.refused = err.Error()
+	d.current.Store(&refused)
+}
+
+func (d *daemon) snapshot(ctx context.Context) (metrics.Snapshot, error) {
+	s := metrics.Snapshot{Requests: map[string]map[host.RequestState]int64{}, Accounts: map[string]map[host.LinkState]int64{}}
+	err := d.store.View(ctx, func(tx *store.Tx) error {
+		var err error
+		if s.QueueDepth, err = d.queue.Depth(ctx, tx.SQL()); err != nil {
+			return err
+		}
+		apps, err := tx.Configs(ctx)
+		if err != nil {
+			return err
+		}
+		for _, app := range apps {
+			if s.Requests[app.AppName], err = tx.CountRequestsByState(ctx, app.AppName); err != nil {
+				return err
+			}
+			if s.Accounts[app.AppName], err = tx.CountAccountsByLinkState(ctx, app.AppName); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return s, err
+}
+
+// handler serves the API and the probes.
+func (d *daemon) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/api/", api.Handler(service{d}, version))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", d.ready)
+	return mux
+}
+
+func (d *daemon) ready(w http.ResponseWriter, r *http.Request) {
+	if err := d.store.Ping(r.Context()); err != nil {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintln(w, "not ready:", err)
+		return
+	}
+	fmt.Fprintln(w, "ready")
+	if refused := d.current.Load().refused; refused != "" {
+		fmt.Fprintln(w, "the changed configuration is refused:", refused)
+	}
+}
+
+// serve runs a daemon until ctx ends, then drains it.
+func serve(ctx context.Context, path string, stderr io.Writer) (err error) {
+	cfg, err := config.Load(path)
+	if err != nil {
+		return err
+	}
+	log := newLogger(cfg.Log, stderr)
+	d, err := openDaemon(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.close(context.WithoutCancel(ctx))) }()
+	if err := d.start(ctx); err != nil {
+		return err
+	}
+	var tasks sync.WaitGroup
+	watchCtx, stopWatching := context.WithCancel(ctx)
+	tasks.Go(func() {
+		err := config.Watch(watchCtx, path, func() []string { return d.current.Load().config.Files() },
+			func() { d.changed(watchCtx, path) }, config.WatchOptions{})
+		if err != nil {
+			log.Error("the configuration is not watched", "error", err)
+		}
+	})
+	listenErr := d.listen(ctx, cfg)
+	stopWatching()
+	tasks.Wait()
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	log.Info("draining")
+	return errors.Join(listenErr, d.stop(drain))
+}
+
+// drainTime is how long calls under way may take to end.
+const drainTime = 20 * time.Second
+
+// listen serves the API on the socket and on loopback, and the metrics, until
+// ctx ends.
+func (d *daemon) listen(ctx context.Context, cfg *config.Config) error {
+	if err := os.Remove(cfg.Listen.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return host.Errorf(host.Unavailable, "the socket of a daemon that is gone can't be removed: %w", err)
+	}
+	socket, err := net.Listen("unix", cfg.Listen.Socket)
+	if err != nil {
+		return host.Errorf(host.Unavailable, "listen.socket: %w", err)
+	}
+	if err := os.Chmod(cfg.Listen.Socket, 0o600); err != nil {
+		return errors.Join(err, socket.Close())
+	}
+	var servers []*http.Server
+	var tasks sync.WaitGroup
+	begin := func(l net.Listener, h http.Handler) {
+		s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
+			BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) }}
+		servers = append(servers, s)
+		tasks.Go(func() {
+			if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				d.log.Error("a listener ended", "address", l.Addr().String(), "error", err)
+			}
+		})
+		d.log.Info("listening", "address", l.Addr().String())
+	}
+	begin(socket, d.handler())
+	metricsMux := http.NewServeMux()
+	metricsMux.Handle("GET /metrics", promhttp.HandlerFor(d.registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+	metricsMux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	metricsMux.HandleFunc("GET /readyz", d.ready)
+	for address, h := range map[string]http.Handler{cfg.Listen.API: loopbackOnly(d.handler()), cfg.Listen.Metrics: metricsMux} {
+		if address == "" {
+			continue
+		}
+		l, listenErr := net.Listen("tcp", address)
+		if listenErr != nil {
+			err = errors.Join(err, host.Errorf(host.Unavailable, "listen %s: %w", address, listenErr))
+			continue
+		}
+		begin(l, h)
+	}
+	if err == nil {
+		<-ctx.Done()
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	for _, s := range servers {
+		err = errors.Join(err, s.Shutdown(stop))
+	}
+	tasks.Wait()
+	return err
+}
+
+// loopbackOnly refuses what a web page of elsewhere could send to a loopback
+// address: there is no sign-in yet.
+func loopbackOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name, _, err := net.SplitHostPort(r.Host)
+		if err != nil {
+			name = r.Host
+		}
+		ip := net.ParseIP(name)
+		peer, _, _ := net.SplitHostPort(r.RemoteAddr)
+		from := net.ParseIP(peer)
+		if name != "localhost" && (ip == nil || !ip.IsLoopback()) || from == nil || !from.IsLoopback() || r.Header.Get("Origin") != "" {
+			http.Error(w, "the API is for this machine only: use 127.0.0.1 or the socket", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

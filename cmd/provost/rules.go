@@ -1,0 +1,94 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/provosthq/provost/config"
+	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/mapping"
+	"github.com/provosthq/provost/pdk"
+)
+
+// rules are the compiled rules of one app, as both engines use them.
+type rules struct {
+	*mapping.Mapping
+	*mapping.Links
+	scope    *mapping.Scope // nil without one
+	app      string
+	profiles []string
+}
+
+func (r *rules) InScope(u *host.User) (bool, error) {
+	if r.scope == nil {
+		return false, nil
+	}
+	return r.scope.Holds(u)
+}
+
+// Granted tells whether the user should have an account.
+func (r *rules) Granted(u *host.User) (bool, error) {
+	if slices.Contains(u.Apps, r.app) || u.Profile != "" && slices.Contains(r.profiles, u.Profile) {
+		return true, nil
+	}
+	return r.InScope(u)
+}
+
+// compileRules compiles an app's rules. What the app does not say, the
+// connector's description does.
+func compileRules(app config.App, d pdk.Description) (*rules, []config.Problem) {
+	key := "apps." + app.Name + "."
+	var problems []config.Problem
+	collect := func(name string, own bool, err error) {
+		for _, e := range unjoin(err) {
+			var rule *mapping.RuleError
+			switch {
+			case errors.As(e, &rule) && own:
+				problems = append(problems, config.Problem{Key: fmt.Sprintf("%s%s[%d]", key, name, rule.Index), Message: rule.Message})
+			default:
+				problems = append(problems, config.Problem{Key: key + name, Message: e.Error()})
+			}
+		}
+	}
+	text, own := app.Mapping, len(app.Mapping) > 0
+	if !own {
+		text = d.DefaultMapping
+	}
+	m, err := mapping.Compile(text, d.Attributes)
+	collect("mapping", own, err)
+	if own && err == nil {
+		for _, a := range d.Attributes {
+			if a.Required && !slices.Contains(m.Paths(), a.Name) {
+				problems = append(problems, config.Problem{Key: key + "mapping", Message: fmt.Sprintf("the connector needs %s, and nothing maps it", a.Name)})
+			}
+		}
+	}
+	linkText, ownLink := app.Link, len(app.Link) > 0
+	if !ownLink {
+		linkText = d.DefaultLink
+	}
+	l, err := mapping.CompileLinks(linkText)
+	collect("link", ownLink, err)
+	r := &rules{Mapping: m, Links: l, app: app.Name, profiles: app.Profiles}
+	if app.Scope != "" {
+		if r.scope, err = mapping.CompileScope(app.Scope); err != nil {
+			problems = append(problems, config.Problem{Key: key + "scope", Message: err.Error()})
+		}
+	}
+	return r, problems
+}
+
+func unjoin(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []error
+		for _, e := range many.Unwrap() {
+			all = append(all, unjoin(e)...)
+		}
+		return all
+	}
+	return []error{err}
+}

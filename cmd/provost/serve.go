@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/provosthq/provost/config"
+	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/callout"
+	"github.com/provosthq/provost/host/connector"
+	"github.com/provosthq/provost/host/sandbox"
+	"github.com/provosthq/provost/pdk"
+)
+
+func newServeCommand() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use: "serve", Short: "Run the daemon until it is interrupted", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return serve(cmd.Context(), configFile(file), cmd.ErrOrStderr())
+		},
+	}
+	cmd.Flags().StringVarP(&file, "config", "c", "", "configuration file (default: PROVOST_CONFIG, else provost.yaml)")
+	return cmd
+}
+
+func newConfigCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "config", Short: "The configuration file"}
+	cmd.AddCommand(&cobra.Command{
+		Use: "validate [FILE]", Short: "Check a configuration, its expressions and connectors; every mistake at once", Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			file := configFile("")
+			if len(args) == 1 {
+				file = args[0]
+			}
+			if _, err := os.Stat(file); err != nil {
+				return host.Errorf(host.InvalidInput, "%w", err)
+			}
+			cfg, err := config.Load(file, checkConnectors(cmd.Context()))
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s is valid: %d plugins, %d credentials, %d apps\n", file, len(cfg.Plugins), len(cfg.Credentials), len(cfg.Apps))
+			return nil
+		},
+	}, &cobra.Command{
+		Use: "schema", Short: "Print the JSON Schema of the configuration, for editors", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			b, err := config.Schema()
+			if err != nil {
+				return err
+			}
+			_, err = cmd.OutOrStdout().Write(b)
+			return err
+		},
+	})
+	return cmd
+}
+
+// checkConnectors loads every connector of a configuration as the daemon
+// would, and compiles the rules of the apps against it.
+func checkConnectors(ctx context.Context) config.Check {
+	return func(cfg *config.Config) (problems []config.Problem) {
+		err := withSandbox(ctx, func(sb *sandbox.Runtime) error {
+			catalogue := connector.New(connector.Options{Sandbox: sb, Logger: slog.New(slog.DiscardHandler)})
+			for _, p := range cfg.Plugins {
+				wasm, err := readPlugin(p)
+				if err == nil {
+					spec := connectorSpec(p)
+					spec.Wasm = wasm
+					err = catalogue.Load(ctx, spec)
+				}
+				if err != nil {
+					problems = append(problems, config.Problem{Key: "plugins." + p.Name + ".source", Message: err.Error()})
+				}
+			}
+			for _, app := range cfg.Apps {
+				c, release, err := catalogue.Acquire(app.Plugin)
+				if err != nil {
+					// Its plugin is a problem of its own; the rules are checked all the same.
+					_, wrong := compileRules(app, pdk.Description{})
+					problems = append(problems, wrong...)
+					continue
+				}
+				_, wrong := compileRules(app, c.Describe())
+				release()
+				problems = append(problems, wrong...)
+			}
+			return catalogue.Close(ctx)
+		})
+		if err != nil {
+			problems = append(problems, config.Problem{Message: err.Error()})
+		}
+		return append(problems, checkCredentials(cfg)...)
+	}
+}
+
+// checkCredentials tries what is needed to use each credential, but for the
+// secrets: those need only be there where the daemon runs.
+func checkCredentials(cfg *config.Config) (problems []config.Problem) {
+	for _, c := range namedCredentials(cfg.Credentials) {
+		if c.Protocol != callout.Anonymous {
+			c.Secret.Env, c.Secret.File, c.Secret.Sealed, c.Secret.Value = "", "", "", "not the real one"
+		}
+		out := callout.New(callout.Options{})
+		for _, e := range unjoin(out.Apply([]callout.Credential{c})) {
+			var known *host.Error
+			if errors.As(e, &known) {
+				problems = append(problems, config.Problem{Key: known.Field, Message: known.Message})
+			}
+		}
+		out.Close()
+	}
+	return problems
+}

@@ -1,0 +1,349 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/api"
+	"github.com/provosthq/provost/host/provision"
+	"github.com/provosthq/provost/host/reconcile"
+	"github.com/provosthq/provost/host/store"
+)
+
+// service is what the API does, over the daemon's parts.
+type service struct{ *daemon }
+
+var _ api.Service = service{}
+
+func (s service) Status(ctx context.Context) (api.Status, error) {
+	out := api.Status{Version: version, Database: s.store.Dialect(), StartedAt: s.started, LastReloadError: s.current.Load().refused}
+	err := s.store.View(ctx, func(t *store.Tx) error {
+		depth, err := s.queue.Depth(ctx, t.SQL())
+		if err != nil {
+			return err
+		}
+		for _, n := range depth {
+			out.Queue += n
+		}
+		if out.Users, err = t.CountUsers(ctx); err != nil {
+			return err
+		}
+		configs, err := t.Configs(ctx)
+		if err != nil {
+			return err
+		}
+		for _, c := range configs {
+			a, err := appStatus(ctx, t, c.AppName)
+			if err != nil {
+				return err
+			}
+			out.Apps = append(out.Apps, a)
+		}
+		return nil
+	})
+	return out, err
+}
+
+func appStatus(ctx context.Context, t *store.Tx, name string) (a api.AppStatus, err error) {
+	a.Name = name
+	if a.Requests, err = t.CountRequestsByState(ctx, name); err != nil {
+		return a, err
+	}
+	a.Accounts, err = t.CountAccountsByLinkState(ctx, name)
+	return a, err
+}
+
+func (s service) Users(ctx context.Context, query, after string, limit int) (list []*host.User, err error) {
+	err = s.store.View(ctx, func(t *store.Tx) error {
+		if list, err = t.Users(ctx, store.UserFilter{Query: query, AfterId: after, Limit: limit}); err != nil {
+			return err
+		}
+		for _, u := range list {
+			if u.Apps, err = t.UserApps(ctx, u.Id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return list, err
+}
+
+func findUser(ctx context.Context, t *store.Tx, idOrName string) (*host.User, error) {
+	u, err := t.User(ctx, idOrName)
+	if host.CodeOf(err) == host.NotFound {
+		return t.UserByUsername(ctx, idOrName)
+	}
+	return u, err
+}
+
+func (s service) User(ctx context.Context, idOrName string) (u *host.User, err error) {
+	err = s.store.View(ctx, func(t *store.Tx) error {
+		u, err = findUser(ctx, t, idOrName)
+		return err
+	})
+	return u, err
+}
+
+func (s service) PutUser(ctx context.Context, u *host.User) (*host.User, error) {
+	err := s.store.Update(ctx, func(t *store.Tx) error {
+		before, err := t.UserByUsername(ctx, u.Username)
+		if u.Id != "" {
+			before, err = t.User(ctx, u.Id)
+		}
+		if host.CodeOf(err) == host.NotFound && u.Id == "" {
+			before = nil
+		} else if err != nil {
+			return err
+		}
+		_, err = s.provision.SaveUser(ctx, tx{t, s.daemon}, before, u)
+		return err
+	})
+	return u, err
+}
+
+func (s service) DeleteUser(ctx context.Context, idOrName string) error {
+	return s.store.Update(ctx, func(t *store.Tx) error {
+		u, err := findUser(ctx, t, idOrName)
+		if err != nil {
+			return err
+		}
+		_, err = s.provision.Disable(ctx, tx{t, s.daemon}, u)
+		return err
+	})
+}
+
+func (s service) Assign(ctx context.Context, user, app string) error {
+	return s.assign(ctx, user, app, true)
+}
+
+func (s service) Unassign(ctx context.Context, user, app string) error {
+	return s.assign(ctx, user, app, false)
+}
+
+func (s service) assign(ctx context.Context, user, app string, assigned bool) error {
+	return s.store.Update(ctx, func(t *store.Tx) error {
+		u, err := findUser(ctx, t, user)
+		if err != nil {
+			return err
+		}
+		_, err = s.provision.Assign(ctx, tx{t, s.daemon}, u.Id, app, assigned)
+		return err
+	})
+}
+
+func (s service) ImportUsers(ctx context.Context, in io.Reader, o api.ImportOptions, progress func(done, total int64)) (api.ImportResult, error) {
+	r, err := s.provision.Import(ctx, in, provision.ImportOptions{Name: o.Name, Format: o.Format, Key: o.Key, Prune: o.Prune,
+		KeepGoing: o.KeepGoing, Assign: o.Assign, Progress: progress})
+	return api.ImportResult(r), err
+}
+
+func (s service) Apps(ctx context.Context) (list []api.App, err error) {
+	err = s.store.View(ctx, func(t *store.Tx) error {
+		configs, err := t.Configs(ctx)
+		if err != nil {
+			return err
+		}
+		for _, c := range configs {
+			status, err := appStatus(ctx, t, c.AppName)
+			if err != nil {
+				return err
+			}
+			list = append(list, api.App{Name: c.AppName, Label: c.MasterLabel, Config: c, AppStatus: status})
+		}
+		return nil
+	})
+	return list, err
+}
+
+func (s service) Credentials(context.Context) ([]api.Credential, error) {
+	var list []api.Credential
+	for _, c := range s.egress.List() {
+		shown := api.Credential{Name: c.Name, Endpoint: c.Endpoint, Protocol: string(c.Protocol), SecretSet: c.SecretSet}
+		for _, a := range s.current.Load().config.Apps {
+			if a.Credential == c.Name {
+				shown.Apps = append(shown.Apps, a.Name)
+			}
+		}
+		list = append(list, shown)
+	}
+	return list, nil
+}
+
+func (s service) Plugins(context.Context) ([]api.Plugin, error) {
+	var list []api.Plugin
+	for _, p := range s.catalogue.List() {
+		shown := api.Plugin{Name: p.Name, Version: p.Version, Vendor: p.Vendor, Source: p.Source, Digest: p.Digest,
+			Size: int64(p.Size), LoadedAt: p.LoadedAt, LastError: p.LastError}
+		for _, a := range s.current.Load().config.Apps {
+			if a.Plugin == p.Name {
+				shown.Apps = append(shown.Apps, a.Name)
+			}
+		}
+		list = append(list, shown)
+	}
+	return list, nil
+}
+
+func (s service) Requests(ctx context.Context, f api.RequestFilter) (list []*host.UserProvisioningRequest, err error) {
+	err = s.store.View(ctx, func(t *store.Tx) error {
+		q := store.RequestFilter{AppName: f.App, States: f.State, Operation: f.Operation, After: f.After, Limit: f.Limit}
+		if f.User != "" {
+			u, err := findUser(ctx, t, f.User)
+			if err != nil {
+				return err
+			}
+			q.UserId = u.Id
+		}
+		list, err = t.Requests(ctx, q)
+		return err
+	})
+	return list, err
+}
+
+// findRequest finds a request by id, name or number.
+func findRequest(ctx context.Context, t *store.Tx, id string) (*host.UserProvisioningRequest, error) {
+	if n, err := strconv.ParseInt(strings.TrimPrefix(strings.ToUpper(id), "UPR-"), 10, 64); err == nil {
+		return t.RequestByNumber(ctx, n)
+	}
+	return t.Request(ctx, id)
+}
+
+func (s service) Request(ctx context.Context, id string) (r *host.UserProvisioningRequest, logs []*host.UserProvisioningLog, err error) {
+	err = s.store.View(ctx, func(t *store.Tx) error {
+		if r, err = findRequest(ctx, t, id); err != nil {
+			return err
+		}
+		logs, err = t.Logs(ctx, r.Id)
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return r, logs, nil
+}
+
+func (s service) CreateRequest(ctx context.Context, user, app string, op host.Operation) (r *host.UserProvisioningRequest, err error) {
+	err = s.store.Update(ctx, func(t *store.Tx) error {
+		u, err := findUser(ctx, t, user)
+		if err != nil {
+			return err
+		}
+		r, err = s.provision.CreateRequest(ctx, tx{t, s.daemon}, u.Id, app, op)
+		return err
+	})
+	return r, err
+}
+
+// act does something to a request that is named by id, name or number.
+func (s service) act(ctx context.Context, id string, do func(t tx, id string) (*host.UserProvisioningRequest, error)) (r *host.UserProvisioningRequest, err error) {
+	err = s.store.Update(ctx, func(t *store.Tx) error {
+		found, err := findRequest(ctx, t, id)
+		if err != nil {
+			return err
+		}
+		r, err = do(tx{t, s.daemon}, found.Id)
+		return err
+	})
+	return r, err
+}
+
+func (s service) Retry(ctx context.Context, id string) (*host.UserProvisioningRequest, error) {
+	return s.act(ctx, id, func(t tx, id string) (*host.UserProvisioningRequest, error) { return s.provision.Retry(ctx, t, id) })
+}
+
+func (s service) Cancel(ctx context.Context, id string) (*host.UserProvisioningRequest, error) {
+	return s.act(ctx, id, func(t tx, id string) (*host.UserProvisioningRequest, error) { return s.provision.Cancel(ctx, t, id) })
+}
+
+func (s service) Complete(ctx context.Context, id, note string) (*host.UserProvisioningRequest, error) {
+	return s.act(ctx, id, func(t tx, id string) (*host.UserProvisioningRequest, error) {
+		return s.provision.CompleteManually(ctx, t, id, cmp.Or(note, "a person has done it"))
+	})
+}
+
+func (s service) Commit(ctx context.Context, id string) (*host.UserProvisioningRequest, error) {
+	return s.act(ctx, id, func(t tx, id string) (*host.UserProvisioningRequest, error) { return s.reconcile.Commit(ctx, t, id) })
+}
+
+func (s service) Reconcile(ctx context.Context, app string, o api.ReconcileOptions) (r *host.UserProvisioningRequest, err error) {
+	err = s.store.Update(ctx, func(t *store.Tx) error {
+		r, err = s.reconcile.Start(ctx, tx{t, s.daemon}, app, reconcile.RunOptions{Filter: o.Filter, Mode: o.Mode, Commit: o.Commit})
+		return err
+	})
+	return r, err
+}
+
+func (s service) Accounts(ctx context.Context, f api.AccountFilter) (list []*host.UserProvAccount, err error) {
+	err = s.store.View(ctx, func(t *store.Tx) error {
+		q := store.AccountFilter{AppName: f.App, LinkState: f.State, Drifted: f.Drifted, Query: f.Query, After: f.After, Limit: f.Limit}
+		if f.User != "" {
+			u, err := findUser(ctx, t, f.User)
+			if err != nil {
+				return err
+			}
+			q.UserId = u.Id
+		}
+		if f.App != "" {
+			if _, err := t.Config(ctx, f.App); err != nil {
+				return err
+			}
+		}
+		list, err = t.Accounts(ctx, q)
+		return err
+	})
+	return list, err
+}
+
+// changeAccount changes how an account is linked. It is a person's word, so
+// later runs keep it.
+func (s service) changeAccount(ctx context.Context, id string, change func(t *store.Tx, a *host.UserProvAccount) error) (a *host.UserProvAccount, err error) {
+	err = s.store.Update(ctx, func(t *store.Tx) error {
+		if a, err = t.Account(ctx, strings.ToUpper(id)); host.CodeOf(err) == host.NotFound {
+			a, err = t.Account(ctx, id)
+		}
+		if err != nil {
+			return host.Errorf(host.CodeOf(err), "account %s: %w", id, err)
+		}
+		if err := change(t, a); err != nil {
+			return err
+		}
+		return t.PutAccount(ctx, a)
+	})
+	return a, err
+}
+
+func (s service) Link(ctx context.Context, id, user string) (*host.UserProvAccount, error) {
+	return s.changeAccount(ctx, id, func(t *store.Tx, a *host.UserProvAccount) error {
+		u, err := findUser(ctx, t, user)
+		if err != nil {
+			return err
+		}
+		other, err := t.AccountByUser(ctx, a.AppName, u.Id)
+		if err == nil && other.Id != a.Id {
+			return host.Errorf(host.Conflict, "%s has account %s in %s already   -> provost account unlink %s", u.DisplayName(), other.ExternalUsername, a.AppName, other.Name())
+		}
+		if err != nil && host.CodeOf(err) != host.NotFound {
+			return err
+		}
+		a.UserId, a.LinkState, a.IsKnownLink = u.Id, host.Linked, true
+		return nil
+	})
+}
+
+func (s service) Unlink(ctx context.Context, id string) (*host.UserProvAccount, error) {
+	return s.changeAccount(ctx, id, func(_ *store.Tx, a *host.UserProvAccount) error {
+		a.UserId, a.LinkState, a.IsKnownLink = "", host.Orphaned, true
+		return nil
+	})
+}
+
+func (s service) Ignore(ctx context.Context, id string) (*host.UserProvAccount, error) {
+	return s.changeAccount(ctx, id, func(_ *store.Tx, a *host.UserProvAccount) error {
+		a.LinkState, a.IsKnownLink = host.Ignored, true
+		return nil
+	})
+}

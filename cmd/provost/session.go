@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/provosthq/provost/config"
+	"github.com/provosthq/provost/host"
+)
+
+// session is what the commands share that speak to a host.
+type session struct {
+	config string
+	output string
+}
+
+// add gives a command and those below it the flags of a session.
+func (s *session) add(cmds ...*cobra.Command) []*cobra.Command {
+	for _, c := range cmds {
+		c.PersistentFlags().StringVarP(&s.config, "config", "c", "", "configuration file (default: PROVOST_CONFIG, else provost.yaml)")
+		c.PersistentFlags().StringVarP(&s.output, "output", "o", "table", "table, json, yaml")
+	}
+	return cmds
+}
+
+// configFile is the file that a command works with.
+func configFile(given string) string {
+	if given != "" {
+		return given
+	}
+	if v := os.Getenv("PROVOST_CONFIG"); v != "" {
+		return v
+	}
+	return "provost.yaml"
+}
+
+// with runs do with a client: of the daemon that runs, or of a host in this
+// process, which stops when do returns.
+func (s *session) with(ctx context.Context, do func(context.Context, *client) error) error {
+	if err := checkFormat(s.output); err != nil {
+		return err
+	}
+	file := configFile(s.config)
+	if _, err := os.Stat(file); err != nil {
+		return host.Errorf(host.InvalidInput, "no configuration: %w; give --config FILE or set PROVOST_CONFIG", err)
+	}
+	cfg, err := config.Load(file)
+	if err != nil {
+		return err
+	}
+	if c, ok := socketClient(cfg.Listen.Socket); ok {
+		return errors.Join(do(ctx, c), c.close(ctx))
+	}
+	d, err := openDaemon(ctx, cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	if err := d.start(ctx); err != nil {
+		return errors.Join(err, d.close(ctx))
+	}
+	err = do(ctx, inProcessClient(d))
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	return errors.Join(err, d.stop(stop), d.close(stop))
+}
+
+// newLogger writes text to a terminal and JSON elsewhere, unless the
+// configuration says which.
+func newLogger(c config.Log, w io.Writer) *slog.Logger {
+	var level slog.Level
+	if level.UnmarshalText([]byte(c.Level)) != nil {
+		level = slog.LevelInfo
+	}
+	o := &slog.HandlerOptions{Level: level}
+	f, isFile := w.(*os.File)
+	if c.Format == "text" || c.Format != "json" && isFile && term.IsTerminal(int(f.Fd())) {
+		return slog.New(slog.NewTextHandler(w, o))
+	}
+	return slog.New(slog.NewJSONHandler(w, o))
+}
