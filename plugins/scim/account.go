@@ -90,12 +90,22 @@ func identifiers(in pdk.Input) []identifier {
 // search finds accounts by one attribute. Servers that ignore a filter answer
 // with everybody, so what comes back is compared again.
 func search(ctx *pdk.Context, s settings, attribute, value string) ([]resource, error) {
-	filter := attribute + " eq " + quote(value)
-	var got page
-	if err := ctx.Get(s.usersPath, "filter", filter, "count", "5").JSON(&got); err != nil {
-		return nil, err
+	filters := []string{attribute + " eq " + quote(value)}
+	if list, member, ok := strings.Cut(attribute, "."); ok { // some servers know only the other form
+		filters = append(filters, list+"["+member+" eq "+quote(value)+"]")
 	}
-	return slices.DeleteFunc(got.Resources, func(r resource) bool { return r.id() == "" || !r.has(attribute, value) }), nil
+	var found []resource
+	for _, filter := range filters {
+		var got page
+		if err := ctx.Get(s.usersPath, "filter", filter, "count", "5").JSON(&got); err != nil {
+			return nil, err
+		}
+		found = slices.DeleteFunc(got.Resources, func(r resource) bool { return r.id() == "" || !r.has(attribute, value) })
+		if len(found) > 0 {
+			break
+		}
+	}
+	return found, nil
 }
 
 // quote writes a value of a filter (RFC 7644, 3.4.2.2: a JSON string).
@@ -266,6 +276,7 @@ func primaryEmail(v any) string {
 type page struct {
 	Resources    []resource `json:"Resources"`
 	TotalResults number     `json:"totalResults"`
+	StartIndex   number     `json:"startIndex"`
 	NextCursor   string     `json:"nextCursor"`
 }
 
@@ -314,6 +325,9 @@ func (scim) Reconcile(ctx *pdk.Context, in pdk.Input) (pdk.Page, error) {
 	if s.cursor {
 		out.Next = got.NextCursor
 		return out, nil
+	}
+	if i := int(got.StartIndex); i > 0 && i != start && len(got.Resources) > 0 {
+		return pdk.Page{}, pdk.Errorf(pdk.Unsupported, "the server was asked for the page at startIndex %d and answered with that at %d: it does not page by index; try paging: cursor, or a pageSize that holds everybody", start, i)
 	}
 	// A page may be smaller than asked, and the total may change while we
 	// page: go on from what came, until nothing comes or the end is reached.
