@@ -18,7 +18,7 @@ import (
 
 func newPluginCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "plugin", Short: "Write, build, try and list connectors"}
-	cmd.AddCommand(newPluginBuild(), newPluginInspect(), newPluginCall(), newPluginTest(), newPluginList())
+	cmd.AddCommand(newPluginNew(), newPluginBuild(), newPluginInspect(), newPluginCall(), newPluginTest(), newPluginList())
 	return cmd
 }
 
