@@ -18,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/provosthq/provost/host/store/storetest"
 	"github.com/provosthq/provost/plugins"
 )
 
@@ -30,6 +31,7 @@ func TestMain(m *testing.M) {
 	code := 1
 	if err == nil {
 		code = m.Run()
+		storetest.Stop()
 		err = os.RemoveAll(dir)
 	}
 	if err != nil {

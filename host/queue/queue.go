@@ -68,8 +68,8 @@ type Queue struct {
 }
 
 const (
-	leaseTime = 15 * time.Second
-	beatEvery = 4 * time.Second
+	leaseTime = 8 * time.Second
+	beatEvery = 2 * time.Second
 	// mostAttempts is for attempts that could not store their end; those that
 	// could are new jobs.
 	mostAttempts = 30_000
