@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -79,26 +80,42 @@ func DecodeDiscovery(b []byte) (Discovery, error) {
 	})
 }
 
-// DecodeError reads a typed error. What is no error document becomes an
-// [Internal] with the text as its message; so does a type that is unknown.
+// DecodeError reads a typed error. The document may stand inside a text, as
+// where a language's PDK passes on an exception with its name and stack. What
+// holds no error document becomes an [Internal] with the text as its message;
+// so does a type that is unknown.
 func DecodeError(b []byte) *Error {
 	var e Error
 	if err := json.Unmarshal(b, &e); err != nil || e.Type == "" {
+		if e, ok := errorInside(b); ok {
+			return e
+		}
 		text := excerpt(b)
 		if text == "" {
 			text = "it failed and said nothing of why"
 		}
 		return &Error{Type: Internal, Message: text}
 	}
-	known := false
-	for _, t := range ErrorTypes {
-		known = known || t == e.Type
-	}
-	if !known {
+	if !slices.Contains(ErrorTypes, e.Type) {
 		e.Type, e.Message = Internal, string(e.Type)+": "+e.Message
 	}
 	e.RetryAfterSeconds = max(0, e.RetryAfterSeconds)
 	return &e
+}
+
+// errorInside finds the error document that a text begins its first brace
+// with.
+func errorInside(b []byte) (*Error, bool) {
+	i := bytes.IndexByte(b, '{')
+	if i < 0 {
+		return nil, false
+	}
+	var e Error
+	if err := json.NewDecoder(bytes.NewReader(b[i:])).Decode(&e); err != nil || !slices.Contains(ErrorTypes, e.Type) {
+		return nil, false
+	}
+	e.RetryAfterSeconds = max(0, e.RetryAfterSeconds)
+	return &e, true
 }
 
 func missing(path string) error { return Errorf(InvalidInput, "%s: is missing", path) }

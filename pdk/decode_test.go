@@ -67,6 +67,8 @@ func TestDecodeError(t *testing.T) {
 		{"a document", `{"type":"Conflict","message":"m","httpStatus":412,"later":1}`, Error{Type: Conflict, Message: "m", HTTPStatus: 412}},
 		{"a later type", `{"type":"Later","message":"m"}`, Error{Type: Internal, Message: "Later: m"}},
 		{"a text", "it broke", Error{Type: Internal, Message: "it broke"}},
+		{"an exception", "Error: {\"type\":\"NotFound\",\"message\":\"m\"}\n    at create (plugin.js)", Error{Type: NotFound, Message: "m"}},
+		{"another object in a text", `oops {"type":"div"}`, Error{Type: Internal, Message: `oops {"type":"div"}`}},
 		{"nothing", "", Error{Type: Internal, Message: "it failed and said nothing of why"}},
 		{"a negative wait", `{"type":"RateLimited","retryAfterSeconds":-1}`, Error{Type: RateLimited}},
 	} {

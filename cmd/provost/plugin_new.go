@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -45,7 +46,8 @@ checkout of this repository, it comes from that checkout.`,
 				return host.Errorf(host.InvalidInput, "%w", err)
 			}
 			if err := scaffold.Tidy(cmd.Context(), dir); err != nil {
-				return host.Errorf(host.Unavailable, "%s is written, but its go.mod is not complete: %w", dir, err)
+				// Write began with an empty folder, so this takes only what it wrote.
+				return host.Errorf(host.Unavailable, "nothing is written, since the PDK can't be fetched   -> --pdk CHECKOUT or %s: %w", pdkVariable, errors.Join(err, os.RemoveAll(dir)))
 			}
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s   -> cd %s && go test ./... && provost plugin build .\n", dir, dir)
 			return err
