@@ -31,6 +31,7 @@ import (
 
 func newDemoCommand() *cobra.Command {
 	var dir string
+	var figures bool
 	cmd := &cobra.Command{
 		Use: "demo", Short: "Provision invented people into a SCIM server in this process, and show what happens", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -40,9 +41,11 @@ func newDemoCommand() *cobra.Command {
 				}
 				defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 			}
-			return demo(cmd.Context(), dir, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			s := &story{out: cmd.OutOrStdout(), progress: cmd.ErrOrStderr(), figures: figures}
+			return s.run(cmd.Context(), dir)
 		},
 	}
+	cmd.Flags().BoolVar(&figures, "figures", false, "print how fast it was, as JSON, in the place of the table")
 	cmd.Flags().StringVar(&dir, "dir", "", "keep the database and the configuration here (default: a temporary folder)")
 	return cmd
 }
@@ -58,13 +61,17 @@ var strangers = []map[string]any{
 // story is what the demo counts.
 type story struct {
 	out, progress io.Writer
+	figures       bool
 	c             *client
 	target        *scimtarget.Target
 	url, token    string
 	begin         time.Time
+	// perSecond is how many requests were completed in a second.
+	perSecond float64
 }
 
-func demo(ctx context.Context, dir string, out, progress io.Writer) (err error) {
+// run starts the parts of the demo, tells it, and stops them.
+func (s *story) run(ctx context.Context, dir string) (err error) {
 	token := rand.Text()
 	target, err := scimtarget.New(scimtarget.Options{Token: token})
 	if err != nil {
@@ -81,7 +88,7 @@ func demo(ctx context.Context, dir string, out, progress io.Writer) (err error) 
 		err = errors.Join(err, server.Close())
 		<-served
 	}()
-	s := &story{out: out, progress: progress, target: target, url: "http://" + l.Addr().String(), token: token, begin: time.Now()}
+	s.target, s.url, s.token = target, "http://"+l.Addr().String(), token
 
 	tokenFile := filepath.Join(dir, "acme.token")
 	if err := os.WriteFile(tokenFile, []byte(token), 0o600); err != nil {
@@ -110,7 +117,7 @@ apps:
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(progress, "starting: a SCIM server on %s, SQLite in %s, the connector scim in its sandbox\n", l.Addr(), dir)
+	fmt.Fprintf(s.progress, "starting: a SCIM server on %s, SQLite in %s, the connector scim in its sandbox\n", l.Addr(), dir)
 	d, err := openDaemon(ctx, cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
@@ -147,12 +154,14 @@ func (s *story) tell(ctx context.Context) error {
 	}
 	people := len(rows) - 1
 
+	imported := time.Now()
 	if err := s.importRows(ctx, rows); err != nil {
 		return err
 	}
 	if err := s.settle(ctx, "provisioning", people); err != nil {
 		return err
 	}
+	s.perSecond = float64(people) / time.Since(imported).Seconds()
 
 	// Some people change their names, some leave.
 	const changed, left = 18, 7
@@ -181,6 +190,9 @@ func (s *story) tell(ctx context.Context) error {
 	}
 	if err := s.check(ctx, rows, run, changed, left, drifted); err != nil {
 		return err
+	}
+	if s.figures {
+		return json.NewEncoder(s.out).Encode(map[string]float64{"RequestsPerSecond": s.perSecond})
 	}
 	return s.table(ctx, run)
 }

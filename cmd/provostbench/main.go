@@ -1,0 +1,413 @@
+// Command provostbench measures Provost against a baseline in the same run and
+// writes the figures as ratios.
+package main
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+
+	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/callout"
+	"github.com/provosthq/provost/host/sandbox"
+	"github.com/provosthq/provost/host/secret"
+	"github.com/provosthq/provost/host/store"
+	"github.com/provosthq/provost/pdk"
+	"github.com/provosthq/provost/plugins"
+	"github.com/provosthq/provost/plugins/scim/scimtarget"
+)
+
+// figure is one line of latest.json.
+type figure struct {
+	Name         string  `json:"name"`
+	Ours         float64 `json:"ours"`
+	Baseline     float64 `json:"baseline"`
+	BaselineName string  `json:"baseline_name"`
+	Unit         string  `json:"unit"`
+	Ratio        float64 `json:"ratio"`
+}
+
+type report struct {
+	Date    string   `json:"date"`
+	Commit  string   `json:"commit"`
+	Machine string   `json:"machine"`
+	Command string   `json:"command"`
+	Figures []figure `json:"figures"`
+}
+
+func main() {
+	out := flag.String("o", "", "write the figures to this file")
+	flag.Parse()
+	if err := bench(context.Background(), *out); err != nil {
+		fmt.Fprintln(os.Stderr, "provostbench:", err)
+		os.Exit(1)
+	}
+}
+
+func bench(ctx context.Context, out string) error {
+	r := report{Date: time.Now().UTC().Format(time.RFC3339), Command: "make bench",
+		Machine: fmt.Sprintf("%s/%s, %d cores, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())}
+	if rev, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output(); err == nil {
+		r.Commit = strings.TrimSpace(string(rev))
+	}
+	for _, measure := range []func(context.Context) ([]figure, error){call, load, collect, requests} {
+		f, err := measure(ctx)
+		if err != nil {
+			return err
+		}
+		for _, g := range f {
+			g.Ratio = g.Ours / g.Baseline
+			fmt.Printf("%-12s %12.1f %-10s against %12.1f of %-44s ratio %.2f\n", g.Name, g.Ours, g.Unit, g.Baseline, g.BaselineName, g.Ratio)
+			r.Figures = append(r.Figures, g)
+		}
+	}
+	if out == "" {
+		return nil
+	}
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(out, append(b, '\n'), 0o644)
+}
+
+// median is that of durations.
+func median(d []time.Duration) time.Duration {
+	slices.Sort(d)
+	return d[len(d)/2]
+}
+
+func timed(n int, do func() error) (time.Duration, error) {
+	var all []time.Duration
+	for range n {
+		begin := time.Now()
+		if err := do(); err != nil {
+			return 0, err
+		}
+		all = append(all, time.Since(begin))
+	}
+	return median(all), nil
+}
+
+// account is the answer of a create, about 1 KB.
+var answer = []byte(`{"id":"scim-000001","userName":"ada@example.com","active":true,"displayName":"` + strings.Repeat("x", 900) + `"}`)
+
+// create is a connector's create, the same code as the SCIM connector's but
+// for the sandbox: read the input, one callout, read the answer, write the
+// output.
+type create struct{}
+
+func (create) Create(ctx *pdk.Context, in pdk.Input) (pdk.Account, error) {
+	var got map[string]any
+	if err := ctx.Post("/Users", in.Attributes).JSON(&got); err != nil {
+		return pdk.Account{}, err
+	}
+	id, _ := got["id"].(string)
+	name, _ := got["userName"].(string)
+	return pdk.Account{ExternalUserId: id, ExternalUsername: name, Attributes: got}, nil
+}
+
+func input() []byte {
+	in := pdk.Input{Operation: pdk.OpCreate, NamedCredDevName: "X", User: &pdk.User{Id: "1", Username: "ada@example.com"},
+		Attributes: map[string]any{"userName": "ada@example.com", "displayName": strings.Repeat("y", 500)}}
+	b, err := json.Marshal(in)
+	if err != nil { // it is made of text
+		panic(err)
+	}
+	return b
+}
+
+func scimModule(ctx context.Context, sb *sandbox.Runtime) (*sandbox.Module, error) {
+	wasm, ok := plugins.Builtin("scim")
+	if !ok {
+		return nil, fmt.Errorf("the connector scim is not built; run make build")
+	}
+	return sb.Load(ctx, "scim", wasm, sandbox.Limits{})
+}
+
+func call(ctx context.Context) ([]figure, error) {
+	sb, err := sandbox.New(ctx, sandbox.Options{})
+	if err != nil {
+		return nil, err
+	}
+	m, err := scimModule(ctx, sb)
+	if err != nil {
+		return nil, err
+	}
+	in := input()
+	env := sandbox.Env{HTTP: func(context.Context, *sandbox.HTTPRequest) *sandbox.HTTPResponse {
+		return &sandbox.HTTPResponse{Status: 201, Body: answer}
+	}}
+	ours, err := timed(200, func() error { _, _, err := m.Call(ctx, "create", in, env); return err })
+	if err != nil {
+		return nil, err
+	}
+	native := pdk.NewContext(func(string, string, map[string]string, []byte) *pdk.Response {
+		return &pdk.Response{Status: 201, Body: answer}
+	}, time.Now, func(string, string) {})
+	d := pdk.Describe(create{}, pdk.Description{Name: "x", Version: "1"})
+	base, err := timed(5000, func() error {
+		if _, e := pdk.Handle(native, create{}, d, pdk.OpCreate, in); e != nil {
+			return e
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return []figure{{Name: "call", Ours: us(ours), Baseline: us(base), BaselineName: "the same work in native Go", Unit: "µs"}}, sb.Close(ctx)
+}
+
+func us(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// load measures a module's load with and without the cache on disk.
+func load(ctx context.Context) ([]figure, error) {
+	dir, err := os.MkdirTemp("", "provostbench")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // a temporary folder
+	once := func() (time.Duration, error) {
+		debug.FreeOSMemory()
+		begin := time.Now()
+		sb, err := sandbox.New(ctx, sandbox.Options{CacheDir: dir})
+		if err != nil {
+			return 0, err
+		}
+		if _, err := scimModule(ctx, sb); err != nil {
+			return 0, err
+		}
+		took := time.Since(begin)
+		return took, sb.Close(ctx)
+	}
+	cold, err := once()
+	if err != nil {
+		return nil, err
+	}
+	var all []time.Duration
+	for range 5 {
+		d, err := once()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, d)
+	}
+	return []figure{{Name: "load_warm", Ours: ms(median(all)), Baseline: ms(cold), BaselineName: "the same module cold", Unit: "ms"}}, nil
+}
+
+const bearer = "bench-token-0123456789"
+
+func target(n int) (*scimtarget.Target, *httptest.Server, error) {
+	t, err := scimtarget.New(scimtarget.Options{Token: bearer, MaxResults: 1000})
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range n {
+		_, err := t.Add(map[string]any{"userName": fmt.Sprintf("user.%d@example.com", i), "active": true, "displayName": "User", "name": map[string]any{"givenName": "U", "familyName": fmt.Sprint(i)}})
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	return t, httptest.NewServer(t), nil
+}
+
+func openStore(ctx context.Context) (*store.Store, func(), error) {
+	dir, err := os.MkdirTemp("", "provostbench")
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := store.Open(ctx, "sqlite://"+filepath.Join(dir, "bench.db"), store.Options{})
+	return s, func() {
+		_ = s.Close()
+		_ = os.RemoveAll(dir)
+	}, err
+}
+
+// collect takes 10,000 accounts through the sandbox and the store, against a
+// native client that fetches and stores the same rows.
+func collect(ctx context.Context) ([]figure, error) {
+	const n, page = 10_000, 500
+	_, server, err := target(n)
+	if err != nil {
+		return nil, err
+	}
+	defer server.Close()
+	sb, err := sandbox.New(ctx, sandbox.Options{})
+	if err != nil {
+		return nil, err
+	}
+	m, err := scimModule(ctx, sb)
+	if err != nil {
+		return nil, err
+	}
+	out := callout.New(callout.Options{Logger: slog.New(slog.DiscardHandler)})
+	defer out.Close()
+	if err := out.Apply([]callout.Credential{{Name: "X", Endpoint: server.URL, Protocol: callout.Bearer, Secret: secret.Ref{Value: bearer}}}); err != nil {
+		return nil, err
+	}
+	env := sandbox.Env{HTTP: func(ctx context.Context, r *sandbox.HTTPRequest) *sandbox.HTTPResponse {
+		a := out.Do(ctx, callout.Caller{Connector: "scim", Credential: "X"}, callout.Request(*r))
+		return &sandbox.HTTPResponse{Status: a.Status, Header: a.Header, Body: a.Body}
+	}}
+	run := func(fetch func(offset string) ([]pdk.Account, string, error)) (time.Duration, error) {
+		s, done, err := openStore(ctx)
+		if err != nil {
+			return 0, err
+		}
+		defer done()
+		begin := time.Now()
+		total := 0
+		for offset := "1"; offset != ""; {
+			accounts, next, err := fetch(offset)
+			if err != nil {
+				return 0, err
+			}
+			rows := make([]*host.UserProvAccountStaging, len(accounts))
+			for i, a := range accounts {
+				rows[i] = &host.UserProvAccountStaging{UserProvisioningRequestId: "r", ConnectedAppId: "a", ExternalUserId: a.ExternalUserId, ExternalUsername: a.ExternalUsername, Attributes: a.Attributes}
+			}
+			if err := s.Update(ctx, func(t *store.Tx) error { return t.PutStaging(ctx, rows) }); err != nil {
+				return 0, err
+			}
+			total, offset = total+len(accounts), next
+		}
+		if total != n {
+			return 0, fmt.Errorf("collected %d of %d", total, n)
+		}
+		return time.Since(begin), nil
+	}
+	ours, err := run(func(offset string) ([]pdk.Account, string, error) {
+		in, err := json.Marshal(pdk.Input{Operation: pdk.OpReconcile, NamedCredDevName: "X", ReconOffset: offset, Settings: map[string]any{"pageSize": page}})
+		if err != nil {
+			return nil, "", err
+		}
+		raw, _, err := m.Call(ctx, "reconcile", in, env)
+		if err != nil {
+			return nil, "", err
+		}
+		o, err := pdk.DecodeOutput(raw)
+		return o.Accounts, o.NextReconOffset, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	base, err := run(func(offset string) ([]pdk.Account, string, error) {
+		return fetchNative(ctx, server.URL, offset, page, n)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return []figure{{Name: "collect", Ours: ms(ours), Baseline: ms(base), BaselineName: "a native client, the same rows", Unit: "ms"}}, sb.Close(ctx)
+}
+
+func fetchNative(ctx context.Context, base, offset string, page, n int) ([]pdk.Account, string, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/Users?startIndex=%s&count=%d", base, offset, page), nil)
+	if err != nil {
+		return nil, "", err
+	}
+	r.Header.Set("Authorization", "Bearer "+bearer)
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return nil, "", err
+	}
+	defer answer.Body.Close()
+	var got struct{ Resources []map[string]any }
+	if err := json.NewDecoder(answer.Body).Decode(&got); err != nil {
+		return nil, "", err
+	}
+	list := make([]pdk.Account, len(got.Resources))
+	for i, a := range got.Resources {
+		id, _ := a["id"].(string)
+		name, _ := a["userName"].(string)
+		list[i] = pdk.Account{ExternalUserId: id, ExternalUsername: name, Attributes: a}
+	}
+	var start int
+	if _, err := fmt.Sscan(offset, &start); err != nil {
+		return nil, "", err
+	}
+	if start+len(list) > n {
+		return list, "", nil
+	}
+	return list, fmt.Sprint(start + len(list)), nil
+}
+
+// empty is River's empty job.
+type empty struct{}
+
+func (empty) Kind() string { return "empty" }
+
+// requests measures requests end to end in the real daemon (the demo's
+// provisioning) against River's empty jobs on the same kind of database.
+func requests(ctx context.Context) ([]figure, error) {
+	s, done, err := openStore(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	const jobs = 5000
+	base, err := emptyJobs(ctx, s.DB(), jobs)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, "bin/provost", "demo", "--figures")
+	cmd.Stderr = io.Discard
+	raw, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("bin/provost demo: %w (run make build)", err)
+	}
+	var demo struct{ RequestsPerSecond float64 }
+	if err := json.Unmarshal(raw, &demo); err != nil {
+		return nil, err
+	}
+	return []figure{{Name: "requests", Ours: demo.RequestsPerSecond, Baseline: base, BaselineName: "River's empty jobs on SQLite", Unit: "per second"}}, nil
+}
+
+func emptyJobs(ctx context.Context, db *sql.DB, n int) (float64, error) {
+	var worked atomic.Int64
+	ended := make(chan struct{})
+	workers := river.NewWorkers()
+	river.AddWorker(workers, river.WorkFunc(func(context.Context, *river.Job[empty]) error {
+		if worked.Add(1) == int64(n) {
+			close(ended)
+		}
+		return nil
+	}))
+	client, err := river.NewClient(riversqlite.New(db), &river.Config{Logger: slog.New(slog.DiscardHandler), Workers: workers,
+		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 100}}, FetchCooldown: time.Millisecond, FetchPollInterval: 10 * time.Millisecond})
+	if err != nil {
+		return 0, err
+	}
+	params := make([]river.InsertManyParams, n)
+	for i := range params {
+		params[i] = river.InsertManyParams{Args: empty{}}
+	}
+	if _, err := client.InsertMany(ctx, params); err != nil {
+		return 0, err
+	}
+	begin := time.Now()
+	if err := client.Start(ctx); err != nil {
+		return 0, err
+	}
+	<-ended
+	rate := float64(n) / time.Since(begin).Seconds()
+	return rate, client.Stop(ctx)
+}
