@@ -1,0 +1,75 @@
+package target_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/provosthq/provost/plugins/mock/target"
+)
+
+func do(t *testing.T, app http.Handler, method, path, body string, header ...string) (int, map[string]any) {
+	t.Helper()
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	app.ServeHTTP(w, r)
+	var got map[string]any
+	if w.Body.Len() > 0 && strings.HasPrefix(w.Header().Get("Content-Type"), "application/json") {
+		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &got))
+	}
+	return w.Code, got
+}
+
+func TestAnswers(t *testing.T) {
+	app := target.New("")
+	require.Equal(t, "acc-00000001", app.Add(target.Account{"username": "ada"}))
+	require.Empty(t, app.Add(target.Account{"username": "ADA"}), "taken")
+	require.Equal(t, "acc-00000002", app.Add(target.Account{"username": "bob"}))
+	for _, c := range []struct {
+		name, method, path, body string
+		header                   []string
+		want                     int
+	}{
+		{"the root", "GET", "/", "", nil, 200},
+		{"no such path", "GET", "/x", "", nil, 404},
+		{"one", "GET", "/accounts/acc-00000001", "", nil, 200},
+		{"none", "GET", "/accounts/acc-9", "", nil, 404},
+		{"a taken name", "POST", "/accounts", `{"username":"Ada"}`, nil, 409},
+		{"a new one", "POST", "/accounts", `{"username":"eve"}`, nil, 201},
+		{"no name", "POST", "/accounts", `{}`, nil, 400},
+		{"no JSON", "POST", "/accounts", `{`, nil, 400},
+		{"a taken name by a change", "PUT", "/accounts/acc-00000002", `{"username":"ada"}`, nil, 409},
+		{"its own name", "PUT", "/accounts/acc-00000002", `{"username":"BOB"}`, nil, 200},
+		{"an old version", "PUT", "/accounts/acc-00000002", `{"username":"bob"}`, []string{"If-Match", "1"}, 412},
+		{"the version", "PUT", "/accounts/acc-00000002", `{"username":"bob"}`, []string{"If-Match", "2"}, 200},
+		{"a bad limit", "GET", "/accounts?limit=x", "", nil, 400},
+		{"a delete", "DELETE", "/accounts/acc-00000002", "", nil, 204},
+		{"a delete again", "DELETE", "/accounts/acc-00000002", "", nil, 404},
+	} {
+		status, _ := do(t, app, c.method, c.path, c.body, c.header...)
+		assert.Equal(t, c.want, status, c.name)
+	}
+}
+
+func TestPages(t *testing.T) {
+	app := target.New("")
+	for _, name := range []string{"a", "b", "c"} {
+		require.NotEmpty(t, app.Add(target.Account{"username": name}))
+	}
+	_, page := do(t, app, "GET", "/accounts?limit=2", "")
+	assert.Len(t, page["accounts"], 2)
+	assert.Equal(t, "acc-00000002", page["next"])
+	_, page = do(t, app, "GET", "/accounts?limit=2&after=acc-00000002", "")
+	assert.Len(t, page["accounts"], 1)
+	assert.Equal(t, "", page["next"])
+	_, page = do(t, app, "GET", "/accounts?username=B", "")
+	assert.Len(t, page["accounts"], 1)
+}
