@@ -205,7 +205,7 @@ func Handle(ctx *Context, v any, d Description, op Operation, input []byte) (out
 		if err != nil {
 			return nil, asError(err)
 		}
-		return encode(found)
+		return encode(withLists(found))
 	}
 	if c, ok := v.(Tester); ok && op == OpTestConnection {
 		if err := c.TestConnection(ctx, in); err != nil {
@@ -214,6 +214,20 @@ func Handle(ctx *Context, v any, d Description, op Operation, input []byte) (out
 		return encode(Output{Status: "ok"})
 	}
 	return nil, Errorf(Unsupported, "%s has no operation %q", d.Name, op)
+}
+
+// withLists makes the required lists of d empty instead of null.
+func withLists(d Discovery) Discovery {
+	d.ObjectClasses = append([]ObjectClass{}, d.ObjectClasses...)
+	for i := range d.ObjectClasses {
+		if d.ObjectClasses[i].Attributes == nil {
+			d.ObjectClasses[i].Attributes = []Attribute{}
+		}
+	}
+	if d.Capabilities.Operations == nil {
+		d.Capabilities.Operations = []Operation{}
+	}
+	return d
 }
 
 func encode(v any) ([]byte, *Error) {
