@@ -45,7 +45,7 @@ var binary = sync.OnceValues(func() (string, error) {
 			return "", err
 		}
 	}
-	out := filepath.Join(guests.dir, "provost")
+	out := filepath.Join(guests.dir, "provost-under-test")
 	return out, run(nil, "build", "-o", out, "./cmd/provost")
 })
 

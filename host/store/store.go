@@ -125,14 +125,15 @@ func (s *Store) prepare(ctx context.Context, log *slog.Logger) error {
 	if err := migrate(ctx, tx, s.dialect); err != nil {
 		return err
 	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
 	m, err := rivermigrate.New(riversqlite.New(s.write), &rivermigrate.Config{Logger: log})
 	if err != nil {
 		return err
 	}
-	if _, err := m.MigrateTx(ctx, tx, rivermigrate.DirectionUp, nil); err != nil {
-		return err
-	}
-	return tx.Commit()
+	_, err = m.Migrate(ctx, rivermigrate.DirectionUp, nil)
+	return err
 }
 
 // preparePostgres holds the lock for the session, because River's migrations

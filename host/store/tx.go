@@ -241,7 +241,7 @@ func (t *Tx) Requests(ctx context.Context, f RequestFilter) ([]*host.UserProvisi
 		q = q.Where("user_id = ?", f.UserId)
 	}
 	if len(f.States) > 0 {
-		q = q.Where("state IN (?)", bun.In(f.States))
+		q = q.Where("state IN (?)", bun.List(f.States))
 	}
 	if f.Operation != "" {
 		q = q.Where("operation = ?", f.Operation)
@@ -506,7 +506,7 @@ func (t *Tx) UsersByKeys(ctx context.Context, requestID string, rule int, keys [
 	if len(keys) == 0 {
 		return found, nil
 	}
-	rows, err := t.db.QueryContext(ctx, "SELECT link_key, user_id FROM user_keys WHERE user_provisioning_request_id = ? AND rule = ? AND link_key IN (?) ORDER BY user_id", requestID, rule, bun.In(keys))
+	rows, err := t.db.QueryContext(ctx, "SELECT link_key, user_id FROM user_keys WHERE user_provisioning_request_id = ? AND rule = ? AND link_key IN (?) ORDER BY user_id", requestID, rule, bun.List(keys))
 	if err != nil {
 		return nil, err
 	}
