@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -120,7 +121,11 @@ func quote(value string) string {
 }
 
 func (r resource) has(attribute, value string) bool {
-	if attribute != "emails.value" {
+	switch attribute {
+	case "emails.value":
+	case "externalId": // case-exact (RFC 7643, 3.1)
+		return str(r[attribute]) == value
+	default:
 		return strings.EqualFold(str(r[attribute]), value)
 	}
 	list, _ := r["emails"].([]any)
@@ -275,7 +280,7 @@ func primaryEmail(v any) string {
 // page is a ListResponse.
 type page struct {
 	Resources    []resource `json:"Resources"`
-	TotalResults number     `json:"totalResults"`
+	TotalResults *number    `json:"totalResults"`
 	StartIndex   number     `json:"startIndex"`
 	NextCursor   string     `json:"nextCursor"`
 }
@@ -296,65 +301,89 @@ func (n *number) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Reconcile returns one page of accounts. The offset is the startIndex, or the
-// cursor where the server pages by cursor.
+// cursorOffset marks an offset that is a cursor.
+const cursorOffset = "cursor:"
+
+// Reconcile returns one page of accounts. The offset is the startIndex, or a
+// cursor (RFC 9865) where the settings say so or the server pages by nothing
+// else.
 func (scim) Reconcile(ctx *pdk.Context, in pdk.Input) (pdk.Page, error) {
 	s := settingsOf(in)
-	query := []string{"count", strconv.Itoa(s.pageSize), "filter", in.ReconFilter}
-	start := 1
-	switch {
-	case s.cursor && in.ReconOffset != "":
-		query = append(query, "cursor", in.ReconOffset)
-	case s.cursor:
-		return s.firstCursorPage(ctx, query)
-	default:
-		if in.ReconOffset != "" {
-			n, err := strconv.Atoi(in.ReconOffset)
-			if err != nil || n < 1 {
-				return pdk.Page{}, pdk.Errorf(pdk.InvalidInput, "$.reconOffset: %q is no startIndex", in.ReconOffset)
-			}
-			start = n
+	if cursor, is := strings.CutPrefix(in.ReconOffset, cursorOffset); is {
+		return s.cursorPage(ctx, in.ReconFilter, cursor)
+	}
+	if in.ReconOffset == "" && (s.cursor || !s.index && onlyCursor(ctx)) {
+		return s.cursorPage(ctx, in.ReconFilter, "")
+	}
+	start, before := 1, ""
+	if in.ReconOffset != "" {
+		// Without a total, the first id of the page before stands behind the
+		// startIndex, to find out a server that answers with the same page.
+		index, id, _ := strings.Cut(in.ReconOffset, ":")
+		n, err := strconv.Atoi(index)
+		if err != nil || n < 1 {
+			return pdk.Page{}, pdk.Errorf(pdk.InvalidInput, "$.reconOffset: %q is no startIndex", in.ReconOffset)
 		}
-		query = append(query, "startIndex", strconv.Itoa(start))
+		start, before = n, id
 	}
 	var got page
-	if err := ctx.Get(s.usersPath, query...).JSON(&got); err != nil {
+	err := ctx.Get(s.usersPath, "count", strconv.Itoa(s.pageSize), "filter", in.ReconFilter, "startIndex", strconv.Itoa(start)).JSON(&got)
+	if err != nil {
 		return pdk.Page{}, err
 	}
 	out := got.found()
-	if s.cursor {
-		out.Next = got.NextCursor
+	if len(got.Resources) == 0 {
 		return out, nil
 	}
-	if i := int(got.StartIndex); i > 0 && i != start && len(got.Resources) > 0 {
-		return pdk.Page{}, pdk.Errorf(pdk.Unsupported, "the server was asked for the page at startIndex %d and answered with that at %d: it does not page by index; try paging: cursor, or a pageSize that holds everybody", start, i)
+	if i := int(got.StartIndex); i > 0 && i != start || before != "" && got.Resources[0].id() == before {
+		return pdk.Page{}, pdk.Errorf(pdk.Unsupported, "the server was asked for the page at startIndex %d and answered with another: it does not page by index; try paging: cursor, or a pageSize that holds everybody", start)
 	}
 	// A page may be smaller than asked, and the total may change while we
 	// page: go on from what came, until nothing comes or the end is reached.
 	next := start + len(got.Resources)
-	if len(got.Resources) > 0 && (next <= int(got.TotalResults) || got.TotalResults == 0 && len(got.Resources) >= s.pageSize) {
+	switch {
+	case got.TotalResults == nil:
+		out.Next = strconv.Itoa(next) + ":" + got.Resources[0].id()
+	case next <= int(*got.TotalResults):
 		out.Next = strconv.Itoa(next)
 	}
 	return out, nil
 }
 
-// firstCursorPage asks with an empty cursor (RFC 9865, 2.1).
-func (s settings) firstCursorPage(ctx *pdk.Context, query []string) (pdk.Page, error) {
-	path := s.usersPath + "?cursor&count=" + query[1]
-	if query[3] != "" {
-		path += "&filter=" + escapeQuery(query[3])
+// cursorPage asks for a page by cursor; the first one by an empty cursor
+// (RFC 9865, 2.1).
+func (s settings) cursorPage(ctx *pdk.Context, filter, cursor string) (pdk.Page, error) {
+	path := s.usersPath + "?cursor"
+	if cursor != "" {
+		path += "=" + url.QueryEscape(cursor)
+	}
+	path += "&count=" + strconv.Itoa(s.pageSize)
+	if filter != "" {
+		path += "&filter=" + url.QueryEscape(filter)
 	}
 	var got page
-	if err := ctx.Do(&pdk.Request{Method: "GET", Path: path}).JSON(&got); err != nil {
+	if err := ctx.Get(path).JSON(&got); err != nil {
 		return pdk.Page{}, err
 	}
 	out := got.found()
-	out.Next = got.NextCursor
+	if got.NextCursor != "" {
+		out.Next = cursorOffset + got.NextCursor
+	}
 	return out, nil
 }
 
+// onlyCursor tells whether the server announces that it pages by cursor and
+// not by index.
+func onlyCursor(ctx *pdk.Context) bool {
+	paging := providerConfig(ctx)["pagination"]
+	return truth(paging["cursor"]) == true && truth(paging["index"]) == false
+}
+
 func (p page) found() pdk.Page {
-	out := pdk.Page{TotalEstimate: int64(p.TotalResults)}
+	var out pdk.Page
+	if p.TotalResults != nil {
+		out.TotalEstimate = int64(*p.TotalResults)
+	}
 	for _, r := range p.Resources {
 		out.Add(r.account())
 	}

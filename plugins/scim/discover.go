@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/provosthq/provost/pdk"
@@ -15,28 +16,25 @@ func (scim) Discover(ctx *pdk.Context, in pdk.Input) (pdk.Discovery, error) {
 	d.Capabilities.Operations = pdk.Describe(scim{}, description).Operations
 	warn := func(format string, args ...any) { d.Warnings = append(d.Warnings, fmt.Sprintf(format, args...)) }
 
-	var config struct {
-		Patch, Filter, ETag, Pagination map[string]any
-	}
 	answer := ctx.Get("/ServiceProviderConfig")
-	if err := answer.JSON(&config); err != nil {
-		if t := pdk.TypeOf(err); t == pdk.Unauthorized || t == pdk.PermissionDenied || t == pdk.Unavailable || t == pdk.RateLimited {
-			return d, err
-		}
-		warn("no ServiceProviderConfig (%v); PATCH and filters are assumed", err)
-	} else {
-		if s.update == "auto" && config.Patch != nil {
-			d.Capabilities.PartialUpdate = truth(config.Patch["supported"]) != false
-		}
-		if config.Filter != nil {
-			d.Capabilities.Filter = truth(config.Filter["supported"]) != false
-			if n, ok := config.Filter["maxResults"].(float64); ok {
-				d.Limits.MaxPageSize = int(n)
-			}
-		}
-		d.Capabilities.ConditionalUpdate = config.ETag != nil && truth(config.ETag["supported"]) == true
-		d.Capabilities.CursorPaging = config.Pagination != nil && truth(config.Pagination["cursor"]) == true
+	switch err := answer.Err(); pdk.TypeOf(err) {
+	case "":
+	case pdk.Unauthorized, pdk.PermissionDenied, pdk.Unavailable, pdk.RateLimited:
+		return d, err
 	}
+	config := readConfig(answer)
+	if config == nil {
+		warn("no ServiceProviderConfig that can be read; PATCH and filters are assumed")
+	}
+	if s.update == "auto" {
+		d.Capabilities.PartialUpdate = truth(config["patch"]["supported"]) != false
+	}
+	d.Capabilities.Filter = truth(config["filter"]["supported"]) != false
+	if n, err := strconv.Atoi(str(config["filter"]["maxResults"])); err == nil {
+		d.Limits.MaxPageSize = max(0, n)
+	}
+	d.Capabilities.ConditionalUpdate = truth(config["etag"]["supported"]) == true
+	d.Capabilities.CursorPaging = truth(config["pagination"]["cursor"]) == true
 	if s.oneChange {
 		d.Limits.MaxChangesPerUpdate = 1
 	}

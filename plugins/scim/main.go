@@ -28,7 +28,7 @@ var description = pdk.Description{
 			"preset":      map[string]any{"enum": []any{"aws-identity-center", "slack"}, "description": "Sets what a known server needs; the other settings override it."},
 			"update":      map[string]any{"enum": []any{"auto", "patch", "put"}, "description": "How accounts are changed; auto asks the server's ServiceProviderConfig."},
 			"pageSize":    map[string]any{"type": "integer", "minimum": 1, "maximum": 1000, "description": "Accounts on a page; 100 unless said otherwise."},
-			"paging":      map[string]any{"enum": []any{"index", "cursor"}, "description": "startIndex (RFC 7644) or cursor (RFC 9865)."},
+			"paging":      map[string]any{"enum": []any{"index", "cursor"}, "description": "startIndex (RFC 7644) or cursor (RFC 9865); without it, what the server announces."},
 			"oneChange":   map[string]any{"type": "boolean", "description": "One change per PATCH request."},
 			"usersPath":   map[string]any{"type": "string", "pattern": "^/", "description": "Where accounts are; /Users unless said otherwise."},
 			"contentType": map[string]any{"type": "string", "description": "application/scim+json unless said otherwise."},
@@ -74,7 +74,8 @@ type scim struct{}
 type settings struct {
 	update      string
 	pageSize    int
-	cursor      bool
+	cursor      bool // paging, as set
+	index       bool
 	oneChange   bool
 	usersPath   string
 	contentType string
@@ -94,7 +95,7 @@ func settingsOf(in pdk.Input) settings {
 	if v, ok := in.Settings["pageSize"].(float64); ok {
 		s.pageSize = int(v)
 	}
-	s.cursor = text(in.Settings["paging"]) == "cursor"
+	s.cursor, s.index = text(in.Settings["paging"]) == "cursor", text(in.Settings["paging"]) == "index"
 	if v, ok := in.Settings["oneChange"].(bool); ok {
 		s.oneChange = v
 	}

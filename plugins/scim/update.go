@@ -1,13 +1,12 @@
 package main
 
 import (
-	"net/url"
+	"errors"
+	"slices"
 	"strings"
 
 	"github.com/provosthq/provost/pdk"
 )
-
-func escapeQuery(s string) string { return url.QueryEscape(s) }
 
 // Update changes what in.ChangedAttributes names, by PATCH where the server
 // has it, and by reading and putting the whole account otherwise.
@@ -24,23 +23,38 @@ func (scim) Update(ctx *pdk.Context, in pdk.Input) (pdk.Account, error) {
 		return put(ctx, s, in, id)
 	}
 	a, err := patch(ctx, s, in, id)
-	if pdk.TypeOf(err) == pdk.Unsupported && s.update == "auto" {
-		return put(ctx, s, in, id)
+	if t := pdk.TypeOf(err); s.update == "auto" && (t == pdk.Unsupported || t == pdk.NotFound) {
+		return put(ctx, s, in, id) // which finds out whether the method or the account is missing
 	}
 	return a, err
 }
 
+// providerConfig reads ServiceProviderConfig; nil where there is none that can
+// be read.
+func providerConfig(ctx *pdk.Context) map[string]map[string]any {
+	return readConfig(ctx.Get("/ServiceProviderConfig"))
+}
+
+func readConfig(answer *pdk.Response) map[string]map[string]any {
+	var raw map[string]any
+	if answer.JSON(&raw) != nil {
+		return nil
+	}
+	config := map[string]map[string]any{}
+	for name, v := range raw {
+		switch v := v.(type) {
+		case map[string]any:
+			config[name] = v
+		case bool, string: // "patch": true
+			config[name] = map[string]any{"supported": v}
+		}
+	}
+	return config
+}
+
 // hasPatch asks the server; one that does not say so is taken to have it.
 func hasPatch(ctx *pdk.Context) bool {
-	var config struct {
-		Patch *struct {
-			Supported any `json:"supported"`
-		} `json:"patch"`
-	}
-	if ctx.Get("/ServiceProviderConfig").JSON(&config) != nil || config.Patch == nil {
-		return true
-	}
-	return truth(config.Patch.Supported) != false
+	return truth(providerConfig(ctx)["patch"]["supported"]) != false
 }
 
 type change struct {
@@ -54,7 +68,7 @@ func changes(in pdk.Input) []change {
 	var list []change
 	for _, path := range in.ChangedAttributes {
 		value, ok := pdk.GetPath(in.Attributes, path)
-		if !ok {
+		if !ok || value == nil {
 			list = append(list, change{Op: "remove", Path: scimPath(path)})
 			continue
 		}
@@ -101,8 +115,19 @@ func patchOnce(ctx *pdk.Context, s settings, in pdk.Input, id string, group []ch
 	if !noTarget(err, group) {
 		return got, err
 	}
-	// An element that is not there yet can't be replaced: add it whole.
+	got = nil
+	added := whole(group)
+	if len(added) == 0 {
+		return got, nil
+	}
+	return got, sendChanges(ctx, s, in, id, added).JSON(&got)
+}
+
+// whole turns changes inside elements that are not there yet into additions of
+// the elements, one for each.
+func whole(group []change) []change {
 	var added []change
+	elements := map[string]map[string]any{} // by path of the element
 	for _, c := range group {
 		name, filtered, ok := strings.Cut(c.Path, "[type eq ")
 		if !ok {
@@ -113,18 +138,18 @@ func patchOnce(ctx *pdk.Context, s settings, in pdk.Input, id string, group []ch
 			continue // nothing there to remove
 		}
 		kind, sub, _ := strings.Cut(filtered, "]")
-		element := map[string]any{"type": strings.Trim(kind, `"`)}
-		element[strings.TrimPrefix(sub, ".")] = c.Value
+		sub = strings.TrimPrefix(sub, ".")
 		if sub == "" {
-			element["value"] = c.Value
+			sub = "value"
 		}
-		added = append(added, change{Op: "add", Path: name, Value: []any{element}})
+		key := name + "[" + kind
+		if elements[key] == nil {
+			elements[key] = map[string]any{"type": strings.Trim(kind, `"`)}
+			added = append(added, change{Op: "add", Path: name, Value: []any{elements[key]}})
+		}
+		elements[key][sub] = c.Value
 	}
-	got = nil
-	if len(added) == 0 {
-		return got, nil
-	}
-	return got, sendChanges(ctx, s, in, id, added).JSON(&got)
+	return added
 }
 
 func sendChanges(ctx *pdk.Context, s settings, in pdk.Input, id string, group []change) *pdk.Response {
@@ -134,19 +159,11 @@ func sendChanges(ctx *pdk.Context, s settings, in pdk.Input, id string, group []
 // noTarget tells whether a server refused because a filtered element is not
 // there (RFC 7644, 3.5.2.3).
 func noTarget(err error, group []change) bool {
-	if t := pdk.TypeOf(err); t != pdk.InvalidInput && t != pdk.NotFound {
+	var e *pdk.Error
+	if !errors.As(err, &e) || !strings.Contains(strings.ToLower(e.Details), "notarget") {
 		return false
 	}
-	e, ok := err.(*pdk.Error)
-	if !ok || e.HTTPStatus == 404 && !strings.Contains(e.Details, "noTarget") {
-		return false
-	}
-	for _, c := range group {
-		if strings.Contains(c.Path, "[type eq ") {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(group, func(c change) bool { return strings.Contains(c.Path, "[type eq ") })
 }
 
 // put reads the account, lays the changes over it and puts it back, so that
@@ -163,7 +180,7 @@ func put(ctx *pdk.Context, s settings, in pdk.Input, id string) (pdk.Account, er
 	}
 	for _, path := range in.ChangedAttributes {
 		value, ok := pdk.GetPath(in.Attributes, path)
-		if ok {
+		if ok && value != nil {
 			pdk.SetPath(now, path, value)
 		} else {
 			remove(now, path)
@@ -171,8 +188,7 @@ func put(ctx *pdk.Context, s settings, in pdk.Input, id string) (pdk.Account, er
 	}
 	delete(now, "meta")
 	delete(now, "groups")
-	schemas := outgoing(now)["schemas"].([]any)
-	now["schemas"] = schemas
+	now["schemas"] = outgoing(now)["schemas"]
 	header := map[string]string{"content-type": s.contentType, "accept": "application/scim+json, application/json"}
 	if version != "" {
 		header["if-match"] = version
@@ -196,18 +212,25 @@ func readBack(ctx *pdk.Context, s settings, id string) (pdk.Account, error) {
 	return got.account(), nil
 }
 
-// remove takes a value away: a plain attribute, a member, or an element.
+// remove takes a value away: an attribute, a member of an object or of an
+// element, or an element whose value it is.
 func remove(r resource, path string) {
-	if before, rest, ok := strings.Cut(path, "["); ok {
+	inner := max(strings.LastIndexByte(path, ']'), strings.LastIndexByte(path, ':'), 0)
+	dot := strings.LastIndexByte(path[inner:], '.')
+	if before, rest, ok := strings.Cut(path, "["); ok && (dot < 0 || strings.HasSuffix(path, "].value")) {
 		kind, _, _ := strings.Cut(rest, "]")
 		list, _ := r[before].([]any)
-		var kept []any
-		for _, e := range list {
-			if m, ok := e.(map[string]any); !ok || !strings.EqualFold(str(m["type"]), kind) {
-				kept = append(kept, e)
-			}
+		r[before] = slices.DeleteFunc(list, func(e any) bool {
+			m, ok := e.(map[string]any)
+			return ok && strings.EqualFold(str(m["type"]), kind)
+		})
+		return
+	}
+	if dot >= 0 {
+		parent, _ := pdk.GetPath(r, path[:inner+dot])
+		if m, ok := parent.(map[string]any); ok {
+			delete(m, path[inner+dot+1:])
 		}
-		r[before] = kept
 		return
 	}
 	if i := strings.LastIndexByte(path, ':'); strings.HasPrefix(path, "urn:") && i > 0 {
@@ -216,12 +239,5 @@ func remove(r resource, path string) {
 		}
 		return
 	}
-	name, member, nested := strings.Cut(path, ".")
-	if !nested {
-		delete(r, name)
-		return
-	}
-	if m, ok := r[name].(map[string]any); ok {
-		delete(m, member)
-	}
+	delete(r, path)
 }
