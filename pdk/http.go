@@ -150,13 +150,19 @@ func pairs(kv []string) url.Values {
 }
 
 // JSON decodes the body into v, unless the answer is an error. An empty body
-// leaves v as it is.
+// leaves v as it is after a change or with a 204; to a GET it is an error.
 func (r *Response) JSON(v any) error {
 	if err := r.Err(); err != nil {
 		return err
 	}
 	if len(r.Body) == 0 {
-		return nil
+		if r.Status == 204 || r.changes() {
+			return nil // nothing was promised: v stays as it is
+		}
+		// An answer that was lost on the way must not read as an empty list.
+		e := Errorf(Unavailable, "the target answered %d with no body where JSON was expected", r.Status)
+		e.HTTPStatus = r.Status
+		return e
 	}
 	if err := json.Unmarshal(r.Body, v); err != nil {
 		e := Errorf(Unavailable, "the target answered %d with what is not the JSON that was expected: %v", r.Status, err)

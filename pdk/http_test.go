@@ -90,6 +90,8 @@ func TestJSON(t *testing.T) {
 	require.NoError(t, (&asked{}).context(Response{Status: 200, Body: []byte(`{"A":1}`)}).Get("/x").JSON(&got))
 	assert.Equal(t, 1, got.A)
 	require.NoError(t, (&asked{}).context(Response{Status: 204}).Delete("/x").JSON(&got), "an empty body is none")
+	require.NoError(t, (&asked{}).context(Response{Status: 200}).Patch("/x", nil).JSON(&got), "a change may be answered with nothing")
+	require.Equal(t, Unavailable, TypeOf((&asked{}).context(Response{Status: 200}).Get("/x").JSON(&got)), "an answer cut off reads as no list")
 	assert.Equal(t, 1, got.A)
 
 	for method, uncertain := range map[string]bool{"GET": false, "POST": true} {

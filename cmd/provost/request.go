@@ -172,7 +172,11 @@ func newRequestCreate(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create --user USER --app APP --operation OPERATION", Short: "Make a request by hand", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return s.with(cmd.Context(), func(ctx context.Context, c *client) error {
+			open := s.with
+			if wait {
+				open = s.working
+			}
+			return open(cmd.Context(), func(ctx context.Context, c *client) error {
 				var r request
 				in := map[string]string{"user": user, "app": app, "operation": operation}
 				if err := c.do(ctx, http.MethodPost, "/api/v1/requests", nil, in, &r); err != nil {
@@ -264,7 +268,11 @@ func newReconcileCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "reconcile --app APP", Short: "Collect an app's accounts and find whose they are", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return s.with(cmd.Context(), func(ctx context.Context, c *client) error {
+			open := s.with
+			if wait {
+				open = s.working
+			}
+			return open(cmd.Context(), func(ctx context.Context, c *client) error {
 				var r request
 				path := "/api/v1/apps/" + url.PathEscape(app) + "/reconcile"
 				if err := c.do(ctx, http.MethodPost, path, nil, api.ReconcileOptions{Filter: filter, Mode: mode, Commit: commit}, &r); err != nil {

@@ -41,8 +41,19 @@ func configFile(given string) string {
 }
 
 // with runs do with a client: of the daemon that runs, or of a host in this
-// process, which stops when do returns.
+// process, which ends when do returns and works no jobs: they wait for a
+// daemon.
 func (s *session) with(ctx context.Context, do func(context.Context, *client) error) error {
+	return s.open(ctx, false, do)
+}
+
+// working is with for a command that waits for requests: a host in this
+// process works them.
+func (s *session) working(ctx context.Context, do func(context.Context, *client) error) error {
+	return s.open(ctx, true, do)
+}
+
+func (s *session) open(ctx context.Context, work bool, do func(context.Context, *client) error) error {
 	if err := checkFormat(s.output); err != nil {
 		return err
 	}
@@ -60,6 +71,9 @@ func (s *session) with(ctx context.Context, do func(context.Context, *client) er
 	d, err := openDaemon(ctx, cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
+	}
+	if !work {
+		return errors.Join(do(ctx, inProcessClient(d)), d.close(context.WithoutCancel(ctx)))
 	}
 	if err := d.start(ctx); err != nil {
 		return errors.Join(err, d.close(ctx))

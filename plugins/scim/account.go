@@ -279,6 +279,7 @@ func primaryEmail(v any) string {
 
 // page is a ListResponse.
 type page struct {
+	Schemas      []string   `json:"schemas"`
 	Resources    []resource `json:"Resources"`
 	TotalResults *number    `json:"totalResults"`
 	StartIndex   number     `json:"startIndex"`
@@ -331,6 +332,9 @@ func (scim) Reconcile(ctx *pdk.Context, in pdk.Input) (pdk.Page, error) {
 	if err != nil {
 		return pdk.Page{}, err
 	}
+	if err := got.check(); err != nil {
+		return pdk.Page{}, err
+	}
 	out := got.found()
 	if len(got.Resources) == 0 {
 		return out, nil
@@ -365,6 +369,9 @@ func (s settings) cursorPage(ctx *pdk.Context, filter, cursor string) (pdk.Page,
 	if err := ctx.Get(path).JSON(&got); err != nil {
 		return pdk.Page{}, err
 	}
+	if err := got.check(); err != nil {
+		return pdk.Page{}, err
+	}
 	out := got.found()
 	if got.NextCursor != "" {
 		out.Next = cursorOffset + got.NextCursor
@@ -377,6 +384,15 @@ func (s settings) cursorPage(ctx *pdk.Context, filter, cursor string) (pdk.Page,
 func onlyCursor(ctx *pdk.Context) bool {
 	paging := providerConfig(ctx)["pagination"]
 	return truth(paging["cursor"]) == true && truth(paging["index"]) == false
+}
+
+// check refuses an answer that is no list at all: taken for an empty page it
+// would end the collecting, and everybody not yet seen would count as gone.
+func (p page) check() error {
+	if p.Resources == nil && p.TotalResults == nil && !slices.Contains(p.Schemas, "urn:ietf:params:scim:api:messages:2.0:ListResponse") {
+		return pdk.Errorf(pdk.Unavailable, "the server answered with JSON that is no SCIM list: it has no Resources, no totalResults and not the schema of a ListResponse")
+	}
+	return nil
 }
 
 func (p page) found() pdk.Page {

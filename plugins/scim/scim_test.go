@@ -245,6 +245,13 @@ func TestQuirksOfServersSeenInTheWild(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, pdk.ReconStateComplete, page.ReconState)
 	})
+	t.Run("JSON that is no list, or nothing at all, does not end the collecting", func(t *testing.T) {
+		for _, body := range []string{`200 {}`, `200 {"ok":true}`, `200 `} {
+			w := serve(t, map[string]string{"GET /base/scim/Users 4": body})
+			_, err := w.call(pdk.OpReconcile, pdk.Input{ReconOffset: "4"})
+			require.Equal(t, pdk.Unavailable, pdk.TypeOf(err), body)
+		}
+	})
 	t.Run("errors are typed, with the server's words", func(t *testing.T) {
 		w := serve(t, map[string]string{
 			"POST /base/scim/Users":     `400 {"status":"400","scimType":"invalidValue","detail":"userName is too long"}`,
