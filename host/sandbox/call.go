@@ -1,24 +1,26 @@
 package sandbox
 
 import (
+	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"time"
 
-	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/sys"
 )
 
 // Env is what one call may use of the world.
 type Env struct {
+	// Tenant is whose call it is: where instances are scarce, tenants take
+	// turns.
+	Tenant string
 	// Config is what config_get reads.
 	Config map[string]string
-	// HTTP performs a request; nil refuses every one. It never returns nil.
+	// HTTP performs a request; nil refuses every one. It never returns nil,
+	// and leaves the answer's Body to the guest.
 	HTTP func(ctx context.Context, r *HTTPRequest) *HTTPResponse
 	// Log gets each line that the guest logs, within the limits; may be nil.
 	Log func(level slog.Level, line string)
@@ -42,86 +44,98 @@ type HTTPResponse struct {
 
 // Usage is what a call cost.
 type Usage struct {
-	// Duration is the whole call; HTTPDuration the part spent in Env.HTTP.
-	Duration, HTTPDuration time.Duration
+	// Duration is the whole call; HTTPDuration the part spent in Env.HTTP,
+	// Waited the part before there was an instance.
+	Duration, HTTPDuration, Waited time.Duration
 	// MemoryBytes is the guest's linear memory at the end.
 	MemoryBytes int64
 	HTTPCalls   int
 	// HTTPBytesOut and HTTPBytesIn are bodies.
 	HTTPBytesOut, HTTPBytesIn int64
 	LogLines                  int
-	// Fuel is the work that the guest did; 0 while calls are not metered.
+	// Fuel is the work that the guest did, in instructions. A branch that was
+	// not taken may count too, always in the same way.
 	Fuel int64
 }
 
-// Causes for which a call is ended from outside.
-var (
-	errTime     = errors.New("time is up")
-	errCapacity = errors.New("limit")
-)
-
-// Call runs an export with an input and returns its output. Every error is an
-// *[Error]; usage is right in any case.
+// Call runs an export with an input and returns its output. It begins from the
+// module's pristine state. Every error is an *[Error]; usage is right in any
+// case. The input is not changed.
 func (m *Module) Call(ctx context.Context, export string, input []byte, env Env) (output []byte, usage Usage, err error) {
 	m.calls.Add(1)
 	defer m.calls.Done()
 	fail := func(kind Kind, format string, args ...any) *Error {
 		return &Error{Kind: kind, Module: m.name, Export: export, Message: fmt.Sprintf(format, args...)}
 	}
-	if ctx.Err() != nil {
-		e := fail(KindCancelled, "cancelled before it began")
+	cancelled := func(when string) *Error {
+		e := fail(KindCancelled, "cancelled %s", when)
 		e.Err = ctx.Err()
-		return nil, usage, e
+		return e
 	}
-	def, ok := m.compiled.module.ExportedFunctions()[export]
-	if !ok {
-		return nil, usage, fail(KindInvalid, "the module does not export %q; it exports %s", export, strings.Join(m.Exports(), ", "))
+	if ctx.Err() != nil {
+		return nil, usage, cancelled("before it began")
 	}
-	if !callable(def) {
-		return nil, usage, fail(KindInvalid, "the export %q has parameters or a result that is no i32; an operation has none of both or one i32", export)
+	if err := m.exported(export); err != nil {
+		return nil, usage, fail(KindInvalid, "%v", err)
 	}
 	if len(input) > m.limits.Input {
 		return nil, usage, fail(KindLimit, "the input has %d bytes; the limit is %d", len(input), m.limits.Input)
 	}
-
-	callCtx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	k := newKernel(m.limits, input, env, cancel)
-	callCtx = context.WithValue(callCtx, kernelKey{}, k)
 	begin := time.Now()
-	k.clock.start(m.limits.Time, func() { cancel(errTime) })
-	defer k.clock.stop()
-
-	result, memory, runErr := m.run(callCtx, export, k)
-	usage = Usage{Duration: time.Since(begin), HTTPDuration: k.httpDuration, MemoryBytes: memory, HTTPCalls: k.httpCalls,
-		HTTPBytesOut: k.httpOut, HTTPBytesIn: k.httpIn, LogLines: k.logLines}
-	if runErr == nil && result == 0 && k.failure == nil {
-		if int64(len(k.output)) > int64(m.limits.Output) {
-			return nil, usage, fail(KindLimit, "the output has %d bytes; the limit is %d", len(k.output), m.limits.Output)
+	i, err := m.pool.acquire(ctx, env.Tenant)
+	usage.Waited = time.Since(begin)
+	if err != nil {
+		usage.Duration = usage.Waited
+		var e *Error
+		switch {
+		case ctx.Err() != nil:
+			return nil, usage, cancelled("while it waited for an instance")
+		case errors.As(err, &e):
+			e.Export = export
+			return nil, usage, e
+		case errors.Is(err, errBusy):
+			return nil, usage, fail(KindBusy, "waited %s for one of its %d instances; all are busy", m.limits.Wait, m.limits.Instances)
+		case errors.Is(err, errClosed):
+			return nil, usage, fail(KindCancelled, "the module is closed")
+		case errors.Is(err, errMemory):
+			return nil, usage, fail(KindBusy, "no memory for another instance: all sandboxes together may have %d bytes", m.runtime.options.MemoryBytes)
 		}
-		return k.output, usage, nil
+		return nil, usage, fail(KindTrap, "its start-up failed: %v", err)
 	}
-	return nil, usage, m.explain(ctx, callCtx, export, k, result, memory, runErr)
+	k := i.kernel
+	runErr := i.run(ctx, export, input, env)
+	k.printed.flush()
+	usage.Duration, usage.HTTPDuration, usage.Fuel = time.Since(begin), k.httpDuration, k.meter.used
+	usage.HTTPCalls, usage.HTTPBytesOut, usage.HTTPBytesIn, usage.LogLines = k.httpCalls, k.httpOut, k.httpIn, k.logLines
+	usage.MemoryBytes = i.visible()
+	if result := int32(i.stack[0]); runErr == nil && result == 0 && k.failure == nil {
+		output = k.output
+	} else {
+		err = m.explain(ctx, export, i, result, runErr)
+	}
+	m.pool.release(i)
+	return output, usage, err
 }
 
 // explain makes the error of a call that did not end well.
-func (m *Module) explain(ctx, callCtx context.Context, export string, k *kernel, result uint32, memory int64, runErr error) *Error {
-	e := &Error{Kind: KindTrap, Module: m.name, Export: export, Logs: k.lastLogs(), Err: runErr}
-	cause := context.Cause(callCtx)
+func (m *Module) explain(ctx context.Context, export string, i *instance, result int32, runErr error) *Error {
+	k := i.kernel
+	e := &Error{Kind: KindTrap, Module: m.name, Export: export, Logs: k.recent, Err: runErr}
 	var exit *sys.ExitError
 	switch {
-	case errors.Is(cause, errTime):
+	case k.ending == endTime:
 		e.Kind, e.Message = KindTime, fmt.Sprintf("ran longer than %s (time in HTTP not counted) and was stopped", m.limits.Time)
-	case errors.Is(cause, errCapacity):
+	case k.ending == endLimit:
 		e.Kind, e.Message = KindLimit, k.exceeded
-	case ctx.Err() != nil:
+	case k.ending == endCancelled || runErr != nil && ctx.Err() != nil:
 		e.Kind, e.Message, e.Err = KindCancelled, "cancelled", ctx.Err()
 	case k.failure != nil:
 		e.Kind, e.Payload, e.Message = KindGuest, k.failure, "failed: "+clip(string(k.failure), 200)
 	case runErr == nil:
-		e.Kind, e.Message = KindGuest, fmt.Sprintf("returned %d and set no error", int32(result))
-	case memory >= int64(m.limits.pages())*pageBytes:
-		e.Kind, e.Message = KindLimit, fmt.Sprintf("used up its memory (%d bytes) and trapped: %s", memory, firstLine(runErr))
+		e.Kind, e.Message = KindGuest, fmt.Sprintf("returned %d and set no error", result)
+	case i.refusedGrowth() > 0:
+		e.Kind, e.Message = KindLimit, fmt.Sprintf("asked for %d bytes of memory beyond its %d, was refused (the limit is %d), and trapped: %s%s",
+			i.refusedGrowth(), i.visible(), m.limits.MemoryBytes, firstLine(runErr), said(e.Logs))
 	case errors.As(runErr, &exit):
 		e.Message = fmt.Sprintf("ended the program with code %d%s", exit.ExitCode(), said(e.Logs))
 	default:
@@ -130,11 +144,18 @@ func (m *Module) explain(ctx, callCtx context.Context, export string, k *kernel,
 	return e
 }
 
+// said quotes the guest's last words: what it panicked with, or its last line.
 func said(logs []string) string {
 	if len(logs) == 0 {
 		return ""
 	}
-	return "; its last words: " + clip(logs[len(logs)-1], 200)
+	last := logs[len(logs)-1]
+	for _, line := range logs {
+		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
+			last = line
+		}
+	}
+	return "; its last words: " + clip(last, 200)
 }
 
 func firstLine(err error) string {
@@ -149,52 +170,6 @@ func clip(s string, n int) string {
 	return s
 }
 
-// run makes an instance, calls the export and takes the instance away.
-func (m *Module) run(ctx context.Context, export string, k *kernel) (result uint32, memory int64, err error) {
-	defer func() {
-		if p := recover(); p != nil { // a fault of the engine must stay in the call
-			err = fmt.Errorf("the engine failed: %v", p)
-		}
-	}()
-	out := &lineWriter{write: func(line string) { k.log(slog.LevelInfo, line) }}
-	config := wazero.NewModuleConfig().
-		WithName("").
-		WithStartFunctions().
-		WithRandSource(rand.Reader).
-		WithSysWalltime().
-		WithSysNanotime().
-		WithStdout(out).
-		WithStderr(out)
-	instance, err := m.engine.wazero.InstantiateModule(ctx, m.compiled.module, config)
-	if err != nil {
-		return 0, 0, err
-	}
-	size := func() int64 {
-		if mem := instance.Memory(); mem != nil {
-			return int64(mem.Size())
-		}
-		return 0
-	}
-	defer func() {
-		memory = size()
-		out.flush()
-		_ = instance.Close(context.WithoutCancel(ctx)) // it has no more to say
-	}()
-	if init := instance.ExportedFunction("_initialize"); init != nil {
-		if _, err := init.Call(ctx); err != nil {
-			return 0, 0, err
-		}
-	}
-	results, err := instance.ExportedFunction(export).Call(ctx)
-	if err != nil {
-		return 0, 0, err
-	}
-	if len(results) == 1 {
-		result = api.DecodeU32(results[0])
-	}
-	return result, 0, nil
-}
-
 // lineWriter turns what a guest prints into lines.
 type lineWriter struct {
 	buf   []byte
@@ -204,44 +179,23 @@ type lineWriter struct {
 const longestLine = 4 << 10
 
 func (w *lineWriter) Write(p []byte) (int, error) {
-	for _, b := range p {
-		if b == '\n' || len(w.buf) >= longestLine {
+	n := len(p)
+	for len(p) > 0 {
+		line, rest, ended := bytes.Cut(p, []byte("\n"))
+		if room := longestLine - len(w.buf); len(line) > room {
+			line, rest, ended = p[:room], p[room:], true
+		}
+		w.buf = append(w.buf, line...)
+		if p = rest; ended {
 			w.flush()
 		}
-		if b != '\n' {
-			w.buf = append(w.buf, b)
-		}
 	}
-	return len(p), nil
+	return n, nil
 }
 
 func (w *lineWriter) flush() {
 	if len(w.buf) > 0 {
 		w.write(string(w.buf))
 		w.buf = w.buf[:0]
-	}
-}
-
-// stopwatch ends a call after a time that can be paused.
-type stopwatch struct {
-	timer *time.Timer
-	left  time.Duration
-	since time.Time
-}
-
-func (s *stopwatch) start(d time.Duration, end func()) {
-	s.left, s.since = d, time.Now()
-	s.timer = time.AfterFunc(d, end)
-}
-
-func (s *stopwatch) stop() { s.timer.Stop() }
-
-// pause stops the clock and returns what starts it again.
-func (s *stopwatch) pause() (resume func()) {
-	s.timer.Stop()
-	s.left -= time.Since(s.since)
-	return func() {
-		s.since = time.Now()
-		s.timer.Reset(max(0, s.left))
 	}
 }

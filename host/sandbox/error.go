@@ -17,6 +17,9 @@ const (
 	KindLimit Kind = "limit"
 	// KindGuest: the guest ended with an error of its own, in Payload.
 	KindGuest Kind = "guest"
+	// KindBusy: there was no instance for the call in time. It may be tried
+	// again.
+	KindBusy Kind = "busy"
 	// KindCancelled: the caller gave up.
 	KindCancelled Kind = "cancelled"
 )

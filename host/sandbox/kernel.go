@@ -11,7 +11,6 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 )
 
@@ -20,20 +19,34 @@ const kernelModule = "extism:host/env"
 
 type kernelKey struct{}
 
-// kernel is the host's side of the Extism ABI for one call. Its memory is a
-// space of its own that the guest reaches only by load and store; a block's
-// offset is its handle. Offsets begin above 0, since 0 means none.
+// kernelOf is the kernel of the instance that calls.
+func kernelOf(ctx context.Context) *kernel { return ctx.Value(kernelKey{}).(*kernel) }
+
+// kernel is the host's side of the Extism ABI for the calls of one instance.
+// Its memory is a space of its own that the guest reaches only by load and
+// store; a block's offset is its handle. Offsets begin above 0, since 0 means
+// none.
 type kernel struct {
-	limits Limits
-	env    Env
-	end    context.CancelCauseFunc
-	clock  stopwatch
+	limits   Limits
+	instance *instance
+	env      Env
+	ctx      context.Context
+
+	started time.Time
+	meter   meter
+	ending  ending
+	// exceeded is which limit ended the call, for endLimit.
+	exceeded string
+	// overflowed tells that the guest's stack grew to its end.
+	overflowed bool
 
 	input   []byte
 	output  []byte
 	failure []byte // what error_set was given; nil for none
 
 	blocks []block // ordered by offset
+	slab   []byte  // small blocks are cut from here
+	used   int     // of slab
 	next   uint64
 	held   int64
 
@@ -49,17 +62,50 @@ type kernel struct {
 
 	logLines, logBytes int
 	recent             []string
-
-	exceeded string // which limit ended the call
+	printed            lineWriter
 }
+
+// ending is who ended a call before the guest did.
+type ending int
+
+const (
+	endNot ending = iota
+	endTime
+	endLimit
+	endCancelled
+)
 
 type block struct {
 	offset uint64
 	data   []byte
+	shared bool // data is somebody else's: copy it before it is changed
 }
 
-func newKernel(limits Limits, input []byte, env Env, end context.CancelCauseFunc) *kernel {
-	return &kernel{limits: limits, env: env, end: end, input: input, next: 16}
+const (
+	slabBytes   = 32 << 10
+	firstOffset = 16
+)
+
+func newKernel(limits Limits) *kernel {
+	k := &kernel{limits: limits, slab: make([]byte, slabBytes), next: firstOffset, ctx: context.Background()}
+	k.printed.write = func(line string) { k.log(slog.LevelInfo, line) }
+	return k
+}
+
+// begin makes the kernel that of a new call.
+func (k *kernel) begin(ctx context.Context, input []byte, env Env) {
+	k.end()
+	k.ctx, k.input, k.env = ctx, input, env
+	k.started = time.Now()
+	k.meter.begin(k.started)
+}
+
+// end forgets the call.
+func (k *kernel) end() {
+	clear(k.slab[:k.used])
+	clear(k.blocks)
+	*k = kernel{limits: k.limits, instance: k.instance, ctx: context.Background(), blocks: k.blocks[:0], slab: k.slab, next: firstOffset,
+		overflowed: k.overflowed, printed: lineWriter{buf: k.printed.buf[:0], write: k.printed.write}}
 }
 
 // trap ends the guest. wazero turns the panic into the call's error.
@@ -67,18 +113,30 @@ func trap(format string, args ...any) { panic(fmt.Errorf(format, args...)) }
 
 // exceed ends the call because of a limit.
 func (k *kernel) exceed(format string, args ...any) {
-	k.exceeded = fmt.Sprintf(format, args...)
-	k.end(errCapacity)
+	k.ending, k.exceeded = endLimit, fmt.Sprintf(format, args...)
 	trap("%s", k.exceeded)
 }
 
-// put stores data as a new block and returns its offset; 0 for no data.
+// check ends the call when its time is up or nobody waits for it any more.
+func (k *kernel) check(now time.Time) {
+	if k.ctx.Err() != nil {
+		k.ending = endCancelled
+		trap("cancelled")
+	}
+	if now.Sub(k.started)-k.httpDuration > k.limits.Time {
+		k.ending = endTime
+		trap("time is up")
+	}
+}
+
+// put stores data as a new block and returns its offset; 0 for no data. The
+// data stays the caller's.
 func (k *kernel) put(data []byte) uint64 {
 	if len(data) == 0 {
 		return 0
 	}
-	offset := k.alloc(uint64(len(data)))
-	copy(k.blocks[len(k.blocks)-1].data, data)
+	offset := k.reserve(uint64(len(data)))
+	k.blocks = append(k.blocks, block{offset, data, true})
 	return offset
 }
 
@@ -86,15 +144,33 @@ func (k *kernel) alloc(n uint64) uint64 {
 	if n == 0 {
 		return 0
 	}
+	offset := k.reserve(n)
+	var data []byte
+	if left := uint64(len(k.slab) - k.used); n <= left {
+		data = k.slab[k.used : k.used+int(n) : k.used+int(n)]
+		k.used += int(n)
+	} else {
+		k.spend(n)
+		data = make([]byte, n)
+	}
+	k.blocks = append(k.blocks, block{offset, data, false})
+	return offset
+}
+
+func (k *kernel) reserve(n uint64) uint64 {
 	if n > uint64(k.limits.kernelBytes()) || k.held+int64(n) > k.limits.kernelBytes() {
 		k.exceed("asked the host for more than %d bytes of memory", k.limits.kernelBytes())
 	}
+	if len(k.blocks) >= mostBlocks {
+		k.exceed("holds more than %d blocks of the host's memory", mostBlocks)
+	}
 	offset := k.next
-	k.blocks = append(k.blocks, block{offset, make([]byte, n)})
 	k.held += int64(n)
 	k.next += (n + 15) &^ 15
 	return offset
 }
+
+const mostBlocks = 1 << 16
 
 // find returns the index of the block that holds offset, -1 for none.
 func (k *kernel) find(offset uint64) int {
@@ -118,6 +194,14 @@ func (k *kernel) at(offset, n uint64) []byte {
 	return data[:n]
 }
 
+// change is at for bytes that are going to be changed.
+func (k *kernel) change(offset, n uint64) []byte {
+	if i := k.find(offset); i >= 0 && k.blocks[i].shared {
+		k.blocks[i].data, k.blocks[i].shared = append([]byte(nil), k.blocks[i].data...), false
+	}
+	return k.at(offset, n)
+}
+
 // whole returns the block that begins at offset.
 func (k *kernel) whole(offset uint64) []byte {
 	i := k.find(offset)
@@ -130,6 +214,7 @@ func (k *kernel) whole(offset uint64) []byte {
 func (k *kernel) free(offset uint64) {
 	if i := k.find(offset); i >= 0 && k.blocks[i].offset == offset {
 		k.held -= int64(len(k.blocks[i].data))
+		k.spend(uint64(len(k.blocks) - i))
 		k.blocks = append(k.blocks[:i], k.blocks[i+1:]...)
 	}
 }
@@ -160,10 +245,24 @@ func word(b []byte) uint64 {
 	return binary.LittleEndian.Uint64(w[:])
 }
 
-func (k *kernel) store64(offset, v uint64) {
-	var w [8]byte
-	binary.LittleEndian.PutUint64(w[:], v)
-	copy(k.at(offset, 8), w[:])
+// guest returns n bytes of the guest's memory, nil where they lie outside.
+func (k *kernel) guest(pointer, n uint32) []byte {
+	b := k.instance.bytes()
+	if uint64(pointer)+uint64(n) > uint64(len(b)) {
+		return nil
+	}
+	return b[pointer : pointer+n : pointer+n]
+}
+
+// guestTo is guest for bytes that are going to be changed.
+func (k *kernel) guestTo(pointer, n uint32) []byte {
+	b := k.guest(pointer, n)
+	if len(b) > 0 {
+		for c := pointer / chunkBytes; c <= (pointer+n-1)/chunkBytes; c++ {
+			k.instance.wrote(c)
+		}
+	}
+	return b
 }
 
 func (k *kernel) setVar(name string, value []byte) {
@@ -178,6 +277,7 @@ func (k *kernel) setVar(name string, value []byte) {
 	if k.vars == nil {
 		k.vars = map[string][]byte{}
 	}
+	k.spend(uint64(len(value)))
 	k.vars[name] = append([]byte(nil), value...)
 	k.varBytes += len(value)
 }
@@ -186,6 +286,11 @@ const recentLogs = 10
 
 // log takes one line of the guest's. What goes beyond the limits is dropped.
 func (k *kernel) log(level slog.Level, line string) {
+	k.spend(uint64(len(line)))
+	if k.logLines >= k.limits.LogLines {
+		k.logLines++
+		return
+	}
 	line = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '
@@ -211,8 +316,9 @@ func (k *kernel) lastLogs() []string { return k.recent }
 
 // http performs one request of the guest and returns the offset of the
 // answer's body.
-func (k *kernel) http(ctx context.Context, request, body uint64) uint64 {
+func (k *kernel) http(request, body uint64) uint64 {
 	k.status, k.header = 0, nil
+	k.spend(uint64(len(k.whole(request))))
 	if k.httpCalls++; k.httpCalls > k.limits.HTTPCalls {
 		k.exceed("made more than %d HTTP calls", k.limits.HTTPCalls)
 	}
@@ -238,13 +344,12 @@ func (k *kernel) http(ctx context.Context, request, body uint64) uint64 {
 	if k.httpOut += int64(len(out.Body)); k.httpOut > k.limits.HTTPRequestBytes {
 		k.exceed("sent more than %d bytes over HTTP", k.limits.HTTPRequestBytes)
 	}
+	k.check(time.Now())
 	answer := &HTTPResponse{Body: []byte(`{"type":"PermissionDenied","message":"HTTP is not allowed in this call"}`)}
 	if k.env.HTTP != nil {
-		resume := k.clock.pause()
 		begin := time.Now()
-		answer = k.env.HTTP(ctx, out)
+		answer = k.env.HTTP(k.ctx, out)
 		k.httpDuration += time.Since(begin)
-		resume()
 	}
 	if k.httpIn += int64(len(answer.Body)); k.httpIn > k.limits.HTTPResponseBytes {
 		k.exceed("received more than %d bytes over HTTP", k.limits.HTTPResponseBytes)
@@ -295,30 +400,30 @@ var kernelSignatures = map[string]signature{
 
 // kernelFunctions do what kernelSignatures name. The stack holds the
 // parameters and takes the result.
-var kernelFunctions = map[string]func(ctx context.Context, k *kernel, stack []uint64){
-	"alloc":         func(_ context.Context, k *kernel, s []uint64) { s[0] = k.alloc(s[0]) },
-	"free":          func(_ context.Context, k *kernel, s []uint64) { k.free(s[0]) },
-	"length":        func(_ context.Context, k *kernel, s []uint64) { s[0] = k.length(s[0]) },
-	"length_unsafe": func(_ context.Context, k *kernel, s []uint64) { s[0] = k.length(s[0]) },
-	"load_u8":       func(_ context.Context, k *kernel, s []uint64) { s[0] = uint64(k.at(s[0], 1)[0]) },
-	"load_u64":      func(_ context.Context, k *kernel, s []uint64) { s[0] = k.load64(s[0]) },
-	"store_u8":      func(_ context.Context, k *kernel, s []uint64) { k.at(s[0], 1)[0] = byte(s[1]) },
-	"store_u64":     func(_ context.Context, k *kernel, s []uint64) { k.store64(s[0], s[1]) },
-	"input_length":  func(_ context.Context, k *kernel, s []uint64) { s[0] = uint64(len(k.input)) },
-	"input_offset":  func(_ context.Context, k *kernel, s []uint64) { s[0] = k.put(k.input) },
-	"input_load_u8": func(_ context.Context, k *kernel, s []uint64) {
+var kernelFunctions = map[string]func(k *kernel, stack []uint64){
+	"alloc":         func(k *kernel, s []uint64) { s[0] = k.alloc(s[0]) },
+	"free":          func(k *kernel, s []uint64) { k.free(s[0]) },
+	"length":        func(k *kernel, s []uint64) { s[0] = k.length(s[0]) },
+	"length_unsafe": func(k *kernel, s []uint64) { s[0] = k.length(s[0]) },
+	"load_u8":       func(k *kernel, s []uint64) { s[0] = uint64(k.at(s[0], 1)[0]) },
+	"load_u64":      func(k *kernel, s []uint64) { s[0] = k.load64(s[0]) },
+	"store_u8":      func(k *kernel, s []uint64) { k.change(s[0], 1)[0] = byte(s[1]) },
+	"store_u64":     func(k *kernel, s []uint64) { binary.LittleEndian.PutUint64(k.change(s[0], 8), s[1]) },
+	"input_length":  func(k *kernel, s []uint64) { s[0] = uint64(len(k.input)) },
+	"input_offset":  func(k *kernel, s []uint64) { s[0] = k.put(k.input) },
+	"input_load_u8": func(k *kernel, s []uint64) {
 		if s[0] >= uint64(len(k.input)) {
 			trap("input_load_u8: the offset %d is beyond the input of %d bytes", s[0], len(k.input))
 		}
 		s[0] = uint64(k.input[s[0]])
 	},
-	"input_load_u64": func(_ context.Context, k *kernel, s []uint64) {
+	"input_load_u64": func(k *kernel, s []uint64) {
 		if s[0] >= uint64(len(k.input)) {
 			trap("input_load_u64: the offset %d is beyond the input of %d bytes", s[0], len(k.input))
 		}
 		s[0] = word(k.input[s[0]:])
 	},
-	"output_set": func(_ context.Context, k *kernel, s []uint64) {
+	"output_set": func(k *kernel, s []uint64) {
 		if s[1] == 0 {
 			k.output = nil
 			return
@@ -326,9 +431,10 @@ var kernelFunctions = map[string]func(ctx context.Context, k *kernel, stack []ui
 		if s[1] > uint64(k.limits.Output) {
 			k.exceed("set an output of %d bytes; the limit is %d", s[1], k.limits.Output)
 		}
+		k.spend(s[1])
 		k.output = append([]byte(nil), k.at(s[0], s[1])...)
 	},
-	"error_set": func(_ context.Context, k *kernel, s []uint64) {
+	"error_set": func(k *kernel, s []uint64) {
 		if s[0] == 0 {
 			k.failure = nil
 			return
@@ -337,44 +443,32 @@ var kernelFunctions = map[string]func(ctx context.Context, k *kernel, stack []ui
 		said := k.whole(s[0])
 		k.failure = append([]byte{}, said[:min(len(said), mostError)]...)
 	},
-	"error_get": func(_ context.Context, k *kernel, s []uint64) { s[0] = k.put(k.failure) },
-	"config_get": func(_ context.Context, k *kernel, s []uint64) {
+	"error_get": func(k *kernel, s []uint64) { s[0] = k.put(k.failure) },
+	"config_get": func(k *kernel, s []uint64) {
 		s[0] = k.put([]byte(k.env.Config[string(k.whole(s[0]))]))
 	},
-	"var_get": func(_ context.Context, k *kernel, s []uint64) { s[0] = k.put(k.vars[string(k.whole(s[0]))]) },
-	"var_set": func(_ context.Context, k *kernel, s []uint64) {
+	"var_get": func(k *kernel, s []uint64) { s[0] = k.put(k.vars[string(k.whole(s[0]))]) },
+	"var_set": func(k *kernel, s []uint64) {
 		var value []byte
 		if s[1] != 0 {
 			value = k.whole(s[1])
 		}
 		k.setVar(string(k.whole(s[0])), value)
 	},
-	"http_request":     func(ctx context.Context, k *kernel, s []uint64) { s[0] = k.http(ctx, s[0], s[1]) },
-	"http_status_code": func(_ context.Context, k *kernel, s []uint64) { s[0] = uint64(uint32(k.status)) },
-	"http_headers":     func(_ context.Context, k *kernel, s []uint64) { s[0] = k.put(k.header) },
+	"http_request":     func(k *kernel, s []uint64) { s[0] = k.http(s[0], s[1]) },
+	"http_status_code": func(k *kernel, s []uint64) { s[0] = uint64(uint32(k.status)) },
+	"http_headers":     func(k *kernel, s []uint64) { s[0] = k.put(k.header) },
 	"log_trace":        logAt(slog.LevelDebug - 4),
 	"log_debug":        logAt(slog.LevelDebug),
 	"log_info":         logAt(slog.LevelInfo),
 	"log_warn":         logAt(slog.LevelWarn),
 	"log_error":        logAt(slog.LevelError),
-	"get_log_level":    func(_ context.Context, _ *kernel, s []uint64) { s[0] = 0 }, // trace: the host filters
+	"get_log_level":    func(_ *kernel, s []uint64) { s[0] = 0 }, // trace: the host filters
 }
 
-func logAt(level slog.Level) func(context.Context, *kernel, []uint64) {
-	return func(_ context.Context, k *kernel, s []uint64) { k.log(level, string(k.whole(s[0]))) }
-}
-
-// instantiateKernel makes the host module once for a runtime; the state of a
-// call comes with its context.
-func instantiateKernel(ctx context.Context, r wazero.Runtime) error {
-	b := r.NewHostModuleBuilder(kernelModule)
-	for name, s := range kernelSignatures {
-		do := kernelFunctions[name]
-		f := api.GoFunc(func(ctx context.Context, stack []uint64) {
-			do(ctx, ctx.Value(kernelKey{}).(*kernel), stack)
-		})
-		b = b.NewFunctionBuilder().WithGoFunction(f, s.params, s.results).Export(name)
+func logAt(level slog.Level) func(*kernel, []uint64) {
+	return func(k *kernel, s []uint64) {
+		line := k.whole(s[0])
+		k.log(level, string(line[:min(len(line), longestLine)]))
 	}
-	_, err := b.Instantiate(ctx)
-	return err
 }

@@ -24,8 +24,20 @@ type Limits struct {
 	HTTPRequestBytes, HTTPResponseBytes int64
 	// VarBytes is what a call may keep in vars.
 	VarBytes int
-	// ModuleBytes is the size of the module itself.
-	ModuleBytes int
+	// MaxFuel is how much work a call may do, in instructions; the default is
+	// what Time allows.
+	MaxFuel int64
+	// TableEntries bound each table.
+	TableEntries int
+	// ModuleBytes is the size of the module itself; Functions, FunctionBytes
+	// and CompileTime bound what compiling it costs.
+	ModuleBytes, Functions, FunctionBytes int
+	CompileTime                           time.Duration
+	// Instances are kept for calls at once: at least IdleInstances of them
+	// while the module is in use, at most Instances. A call waits no longer
+	// than Wait for one.
+	Instances, IdleInstances int
+	Wait                     time.Duration
 }
 
 // DefaultLimits returns what a connector has where the operator says nothing.
@@ -34,7 +46,9 @@ func DefaultLimits() Limits {
 		MemoryBytes: 64 << 20, Time: 10 * time.Second,
 		Input: 4 << 20, Output: 16 << 20, LogBytes: 64 << 10, LogLines: 200,
 		HTTPCalls: 100, HTTPRequestBytes: 16 << 20, HTTPResponseBytes: 64 << 20,
-		VarBytes: 1 << 20, ModuleBytes: 64 << 20,
+		VarBytes: 1 << 20, TableEntries: 1 << 20,
+		ModuleBytes: 64 << 20, Functions: 100_000, FunctionBytes: 4 << 20, CompileTime: time.Minute,
+		Instances: 16, IdleInstances: 1, Wait: 30 * time.Second,
 	}
 }
 

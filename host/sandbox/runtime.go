@@ -4,21 +4,34 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
-	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+	"github.com/tetratelabs/wazero/experimental"
+
+	"github.com/provosthq/provost/host/sandbox/rewrite"
 )
 
 // Options are for [New].
 type Options struct {
 	// CacheDir keeps compiled code between runs; empty keeps none.
 	CacheDir string
+	// Warm is an export that is called once before a module's state is frozen,
+	// where the module has it. It must depend on nothing but the module.
+	Warm string
+	// MemoryBytes is what the memories of all sandboxes together may have; the
+	// default is 2 GiB.
+	MemoryBytes int64
+	// IdleTime is after how long an instance at rest is closed; the default is
+	// a minute.
+	IdleTime time.Duration
 	Logger   *slog.Logger
 }
 
@@ -26,97 +39,134 @@ type Options struct {
 type Runtime struct {
 	options Options
 	cache   wazero.CompilationCache
+	wazero  wazero.Runtime
 
 	mu sync.Mutex
-	// engines has one wazero runtime for each memory limit: wazero bounds
-	// memory per runtime. They share the compilation cache.
-	engines map[uint32]*engine
-	closed  bool
-}
-
-type engine struct {
-	wazero wazero.Runtime
 	// compiled counts who uses code of the same bytes: closing one compiled
 	// module would take the code from all others.
 	compiled map[string]*compiled
+	modules  map[*Module]bool
+	closed   bool
+	memory   int64
+
+	stop chan struct{}
+	done chan struct{}
 }
 
 type compiled struct {
 	module wazero.CompiledModule
+	key    string
 	users  int
 }
 
+// features are what a module may use: WebAssembly 2.0 and two finished
+// proposals that cost nothing.
+const features = api.CoreFeaturesV2 | experimental.CoreFeaturesTailCall | experimental.CoreFeaturesExtendedConst
+
 // New makes a runtime.
-func New(_ context.Context, o Options) (*Runtime, error) {
+func New(ctx context.Context, o Options) (_ *Runtime, err error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	r := &Runtime{options: o, engines: map[uint32]*engine{}}
+	if o.MemoryBytes == 0 {
+		o.MemoryBytes = 2 << 30
+	}
+	if o.IdleTime == 0 {
+		o.IdleTime = time.Minute
+	}
+	r := &Runtime{options: o, compiled: map[string]*compiled{}, modules: map[*Module]bool{}, stop: make(chan struct{}), done: make(chan struct{})}
 	if o.CacheDir == "" {
 		r.cache = wazero.NewCompilationCache()
-		return r, nil
-	}
-	var err error
-	if r.cache, err = wazero.NewCompilationCacheWithDir(o.CacheDir); err != nil {
+	} else if r.cache, err = wazero.NewCompilationCacheWithDir(o.CacheDir); err != nil {
 		return nil, fmt.Errorf("compilation cache %s: %w", o.CacheDir, err)
 	}
+	config := wazero.NewRuntimeConfig().
+		WithCompilationCache(r.cache).
+		WithCoreFeatures(features).
+		WithDebugInfoEnabled(true)
+	r.wazero = wazero.NewRuntimeWithConfig(ctx, config)
+	if err := instantiateHost(ctx, r.wazero); err != nil {
+		return nil, errors.Join(err, r.wazero.Close(ctx), r.cache.Close(ctx))
+	}
+	go r.tidy()
 	return r, nil
+}
+
+// tidy closes instances that nobody has needed for a while.
+func (r *Runtime) tidy() {
+	defer close(r.done)
+	tick := time.NewTicker(max(r.options.IdleTime/4, time.Second))
+	defer tick.Stop()
+	for {
+		select {
+		case <-r.stop:
+			return
+		case now := <-tick.C:
+			for _, m := range r.loaded() {
+				m.pool.trim(now.Add(-r.options.IdleTime), m.limits.IdleInstances)
+			}
+		}
+	}
+}
+
+func (r *Runtime) loaded() []*Module {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := make([]*Module, 0, len(r.modules))
+	for m := range r.modules {
+		list = append(list, m)
+	}
+	return list
+}
+
+// takeMemory counts n bytes more, or fewer, and tells whether there is room.
+func (r *Runtime) takeMemory(n int64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n > 0 && r.memory+n > r.options.MemoryBytes {
+		return false
+	}
+	r.memory += n
+	return true
+}
+
+// MemoryBytes is what the memories of all instances have now.
+func (r *Runtime) MemoryBytes() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.memory
 }
 
 // Close frees all compiled code. Modules should be closed before.
 func (r *Runtime) Close(ctx context.Context) error {
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	if r.closed {
+		r.mu.Unlock()
+		return nil
+	}
 	r.closed = true
-	var first error
-	for _, e := range r.engines {
-		if err := e.wazero.Close(ctx); err != nil && first == nil {
-			first = err
-		}
-	}
-	if err := r.cache.Close(ctx); err != nil && first == nil {
-		first = err
-	}
-	return first
+	r.mu.Unlock()
+	close(r.stop)
+	<-r.done
+	return errors.Join(r.wazero.Close(ctx), r.cache.Close(ctx))
 }
 
-// engine returns the runtime for a memory limit; r.mu is held.
-func (r *Runtime) engine(ctx context.Context, pages uint32) (*engine, error) {
-	if e := r.engines[pages]; e != nil {
-		return e, nil
-	}
-	config := wazero.NewRuntimeConfig().
-		WithCompilationCache(r.cache).
-		WithMemoryLimitPages(pages).
-		WithCloseOnContextDone(true).
-		WithCustomSections(false).
-		WithDebugInfoEnabled(true)
-	e := &engine{wazero: wazero.NewRuntimeWithConfig(ctx, config), compiled: map[string]*compiled{}}
-	if _, err := wasi_snapshot_preview1.Instantiate(ctx, e.wazero); err != nil {
-		return nil, fmt.Errorf("wasi: %w", err)
-	}
-	if err := instantiateKernel(ctx, e.wazero); err != nil {
-		return nil, fmt.Errorf("kernel: %w", err)
-	}
-	r.engines[pages] = e
-	return e, nil
-}
-
-var magic = []byte("\x00asm\x01\x00\x00\x00")
-
-// Load checks and compiles a module. name is for messages.
+// Load checks, rewrites and compiles a module. name is for messages.
 func (r *Runtime) Load(ctx context.Context, name string, wasm []byte, limits Limits) (_ *Module, err error) {
 	limits = limits.withDefaults()
 	invalid := func(format string, args ...any) error {
 		return &Error{Kind: KindInvalid, Module: name, Message: fmt.Sprintf(format, args...)}
 	}
-	if len(wasm) > limits.ModuleBytes {
-		return nil, &Error{Kind: KindLimit, Module: name, Message: fmt.Sprintf("the module has %d bytes; the limit is %d", len(wasm), limits.ModuleBytes)}
+	over := func(format string, args ...any) error {
+		return &Error{Kind: KindLimit, Module: name, Message: fmt.Sprintf(format, args...)}
 	}
-	if len(wasm) < len(magic) || !slices.Equal(wasm[:4], magic[:4]) {
+	if len(wasm) > limits.ModuleBytes {
+		return nil, over("the module has %d bytes; the limit is %d", len(wasm), limits.ModuleBytes)
+	}
+	if len(wasm) < 8 || string(wasm[:4]) != "\x00asm" {
 		return nil, invalid("is no WebAssembly: it does not begin with \\0asm; build it with GOOS=wasip1 GOARCH=wasm or your language's wasm target")
 	}
-	if !slices.Equal(wasm[:8], magic) {
+	if string(wasm[4:8]) != "\x01\x00\x00\x00" {
 		return nil, invalid("is WebAssembly of another version or a component; a core module of version 1 is needed")
 	}
 	defer func() { // a compiler must not take the daemon down, whatever it is fed
@@ -124,91 +174,128 @@ func (r *Runtime) Load(ctx context.Context, name string, wasm []byte, limits Lim
 			err = invalid("can't be compiled: %v", p)
 		}
 	}()
-
+	info, err := rewrite.Rewrite(wasm, rewrite.Options{
+		Meter: true, Track: true, DetachData: true, MaxPages: limits.pages(), MaxTable: uint32(limits.TableEntries),
+		MaxFunctions: limits.Functions, MaxBody: limits.FunctionBytes, MaxTargets: mostTargets,
+	})
+	if e := new(rewrite.Error); errors.As(err, &e) {
+		if e.Limit {
+			return nil, over("%s", e.Message)
+		}
+		return nil, invalid("is no WebAssembly that can be run here: %v", e)
+	}
+	if err != nil {
+		return nil, invalid("%v", err)
+	}
 	sum := sha256.Sum256(wasm)
-	digest := hex.EncodeToString(sum[:])
+	m := &Module{runtime: r, info: info, name: name, digest: hex.EncodeToString(sum[:]), size: len(wasm), limits: limits}
+	m.pool.module = m
+	m.resettable = true
+	for _, g := range info.Globals {
+		switch g.Type {
+		case 0x7b: // the API can't set all of it
+			m.resettable = false
+		case 0x70, 0x6f:
+			m.references = true
+		}
+	}
+	if m.compiled, err = r.compile(ctx, info.Wasm, limits.CompileTime); err != nil {
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			return nil, over("takes longer than %s to compile", limits.CompileTime)
+		}
+		return nil, invalid("%v", err)
+	}
+	info.Wasm = nil
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.modules[m] = true
+	return m, nil
+}
+
+// mostTargets bounds one br_table.
+const mostTargets = 100_000
+
+// compile returns the code of rewritten bytes, compiled once for all who use
+// the same.
+func (r *Runtime) compile(ctx context.Context, wasm []byte, most time.Duration) (*compiled, error) {
+	sum := sha256.Sum256(wasm)
+	key := hex.EncodeToString(sum[:])
+	if c, err := r.known(key); c != nil || err != nil {
+		return c, err
+	}
+	bounded, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	// With workers the compiler looks at the context between functions.
+	module, err := r.wazero.CompileModule(experimental.WithCompilationWorkers(bounded, compileWorkers), wasm)
+	if err != nil {
+		if bounded.Err() != nil {
+			return nil, bounded.Err()
+		}
+		return nil, fmt.Errorf("is no valid WebAssembly: %w", err)
+	}
+	if err := checkImports(module); err != nil {
+		return nil, errors.Join(err, r.drop(ctx, key, module))
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c := r.compiled[key]; c != nil { // somebody was faster; both share the code
+		c.users++
+		return c, nil
+	}
+	c := &compiled{module, key, 1}
+	r.compiled[key] = c
+	return c, nil
+}
+
+const compileWorkers = 2
+
+func (r *Runtime) known(key string) (*compiled, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return nil, &Error{Kind: KindCancelled, Module: name, Message: "the sandbox is closed"}
+		return nil, errors.New("the sandbox is closed")
 	}
-	e, err := r.engine(ctx, limits.pages())
-	if err != nil {
-		return nil, err
+	c := r.compiled[key]
+	if c != nil {
+		c.users++
 	}
-	c := e.compiled[digest]
-	if c == nil {
-		m, err := e.wazero.CompileModule(ctx, wasm)
-		if err != nil {
-			return nil, invalid("is no valid WebAssembly: %v", err)
-		}
-		if err := checkImports(m); err != nil {
-			_ = m.Close(ctx) // the refusal is what counts
-			return nil, invalid("%v", err)
-		}
-		c = &compiled{module: m}
-		e.compiled[digest] = c
-	}
-	c.users++
-	return &Module{runtime: r, engine: e, compiled: c, name: name, digest: digest, size: len(wasm), limits: limits}, nil
+	return c, nil
 }
 
-// checkImports refuses a module that imports what is not offered, and names
-// all of it.
-func checkImports(m wazero.CompiledModule) error {
-	var unknown []string
-	for _, f := range m.ImportedFunctions() {
-		module, name, _ := f.Import()
-		switch module {
-		case wasi_snapshot_preview1.ModuleName:
-			if !slices.Contains(wasiFunctions, name) {
-				unknown = append(unknown, module+" "+name)
-			}
-		case kernelModule:
-			want, ok := kernelSignatures[name]
-			if !ok {
-				unknown = append(unknown, module+" "+name)
-			} else if !slices.Equal(f.ParamTypes(), want.params) || !slices.Equal(f.ResultTypes(), want.results) {
-				return fmt.Errorf("imports %s %s with another signature than the Extism ABI has", module, name)
-			}
-		default:
-			unknown = append(unknown, module+" "+name)
-		}
+// drop closes a module that was refused, unless its code is in use.
+func (r *Runtime) drop(ctx context.Context, key string, m wazero.CompiledModule) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.compiled[key] != nil {
+		return nil
 	}
-	for _, mem := range m.ImportedMemories() {
-		module, name, _ := mem.Import()
-		unknown = append(unknown, module+" "+name+" (memory)")
-	}
-	if len(unknown) > 0 {
-		return fmt.Errorf("imports what is not offered: %s; there is %s and %s", strings.Join(unknown, ", "), kernelModule, wasi_snapshot_preview1.ModuleName)
-	}
-	return nil
-}
-
-// wasiFunctions are those of WASI preview 1. Files, sockets, environment and
-// arguments are there and empty.
-var wasiFunctions = []string{
-	"args_get", "args_sizes_get", "environ_get", "environ_sizes_get", "clock_res_get", "clock_time_get",
-	"fd_advise", "fd_allocate", "fd_close", "fd_datasync", "fd_fdstat_get", "fd_fdstat_set_flags", "fd_fdstat_set_rights",
-	"fd_filestat_get", "fd_filestat_set_size", "fd_filestat_set_times", "fd_pread", "fd_prestat_get", "fd_prestat_dir_name",
-	"fd_pwrite", "fd_read", "fd_readdir", "fd_renumber", "fd_seek", "fd_sync", "fd_tell", "fd_write",
-	"path_create_directory", "path_filestat_get", "path_filestat_set_times", "path_link", "path_open", "path_readlink",
-	"path_remove_directory", "path_rename", "path_symlink", "path_unlink_file", "poll_oneoff", "proc_exit", "proc_raise",
-	"random_get", "sched_yield", "sock_accept", "sock_recv", "sock_send", "sock_shutdown",
+	return m.Close(ctx)
 }
 
 // Module is a compiled module. It may be called from many goroutines at once.
 type Module struct {
 	runtime  *Runtime
-	engine   *engine
+	info     *rewrite.Result
 	compiled *compiled
 	name     string
 	digest   string
 	size     int
 	limits   Limits
+	pool     pool
+	template template
+	// resettable tells that all of an instance's state can be put back;
+	// references that some of it can't be copied to another instance.
+	resettable, references bool
 
 	calls sync.WaitGroup
 	once  sync.Once
+}
+
+// template is the pristine state that new instances are made with.
+type template struct {
+	mu               sync.Mutex
+	frozen, forkable bool
+	pristine
 }
 
 // Exports lists the exported functions that can be called: those without
@@ -216,7 +303,7 @@ type Module struct {
 func (m *Module) Exports() []string {
 	var names []string
 	for name, f := range m.compiled.module.ExportedFunctions() {
-		if callable(f) && name != "_initialize" && name != "_start" {
+		if callable(f) && name != "_initialize" && name != "_start" && !strings.HasPrefix(name, rewrite.Reserved) {
 			names = append(names, name)
 		}
 	}
@@ -235,17 +322,26 @@ func (m *Module) Digest() string { return m.digest }
 // Size is the number of the module's bytes.
 func (m *Module) Size() int { return m.size }
 
-// Close waits for the calls under way and frees the code if nobody else uses
-// the same bytes. The module can't be called afterwards.
+// Pool tells how the module's instances are doing.
+func (m *Module) Pool() PoolStats { return m.pool.stats() }
+
+// Close waits for the calls under way, closes the instances and frees the code
+// if nobody else uses the same bytes. The module can't be called afterwards.
 func (m *Module) Close(ctx context.Context) error {
 	var err error
 	m.once.Do(func() {
 		m.calls.Wait()
-		m.runtime.mu.Lock()
-		defer m.runtime.mu.Unlock()
+		m.pool.close()
+		if t := &m.template; t.forkable && t.image != nil {
+			t.image.free()
+		}
+		r := m.runtime
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.modules, m)
 		m.compiled.users--
-		if m.compiled.users == 0 && !m.runtime.closed {
-			delete(m.engine.compiled, m.digest)
+		if m.compiled.users == 0 && !r.closed {
+			delete(r.compiled, m.compiled.key)
 			err = m.compiled.module.Close(ctx)
 		}
 	})

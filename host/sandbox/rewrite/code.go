@@ -78,7 +78,7 @@ const (
 	// foldBelow is the cost from which a branch is charged where it stands.
 	// Below, it is charged with what dominates it: fuel then counts it whether
 	// it was taken or not, and never too little.
-	foldBelow = 16
+	foldBelow = 32
 	// shortPrologue is the cost up to which the way from a function's entry
 	// to a loop header is charged at the header.
 	shortPrologue = 24

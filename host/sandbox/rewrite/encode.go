@@ -80,12 +80,13 @@ func (m *module) encode(id byte, r *reader, w *writer) {
 			rest()
 			return
 		}
-		w.u32(n + 4)
+		w.u32(n + 5)
 		rest()
 		w.byte(0x60, 1, 0x7e, 1, 0x7e) // refill
-		w.byte(0x60, 1, 0x7f, 0)       // wrote, mark, forget
+		w.byte(0x60, 0, 0)             // arm
 		w.byte(0x60, 2, 0x7f, 0x7f, 0) // range
 		w.byte(0x60, 1, 0x7f, 1, 0x7f) // grow
+		w.byte(0x60, 0, 1, 0x7f)       // collect
 	case 2:
 		w.u32(n + m.added)
 		rest()
@@ -95,12 +96,6 @@ func (m *module) encode(id byte, r *reader, w *writer) {
 			w.byte(0)
 			w.u32(m.typeRefill)
 		}
-		if m.trackMemory {
-			w.name(Module)
-			w.name(Wrote)
-			w.byte(0)
-			w.u32(m.typeWrote)
-		}
 	case 3:
 		if !m.trackMemory {
 			w.u32(n)
@@ -109,7 +104,7 @@ func (m *module) encode(id byte, r *reader, w *writer) {
 		}
 		w.u32(n + 4)
 		rest()
-		for _, t := range []uint32{m.typeWrote, m.typeRange, m.typeGrow, m.typeWrote} {
+		for _, t := range []uint32{m.typeRange, m.typeGrow, m.typeArm, m.typeCollect} {
 			w.u32(t)
 		}
 	case 4:
@@ -134,13 +129,13 @@ func (m *module) encode(id byte, r *reader, w *writer) {
 		for range n {
 			m.element(r, w)
 		}
-		if m.trackMemory { // the last entry is what a mark is
+		if m.trackMemory { // what stands where there is no mark
 			w.u32(2)
 			w.u32(m.marks)
 			w.byte(0x41)
 			w.s64(int64(m.out.Chunks))
 			w.byte(0x0b, 0, 1)
-			w.u32(m.mark)
+			w.u32(m.arm)
 		}
 	case 11:
 		w.u32(n)
@@ -180,7 +175,7 @@ func (m *module) encodeGlobals(n uint32, r *reader, w *writer) {
 		n++
 	}
 	if m.track {
-		n += 2
+		n += 3
 	}
 	w.u32(n)
 	for range m.globals[m.importedGlobals:] {
@@ -191,8 +186,9 @@ func (m *module) encodeGlobals(n uint32, r *reader, w *writer) {
 		w.byte(0x7e, 1, 0x42, 0, 0x0b)
 	}
 	if m.track {
-		w.byte(0x7f, 1, 0x41, 0, 0x0b)
-		w.byte(0x7f, 1, 0x41, 0, 0x0b)
+		for range 3 {
+			w.byte(0x7f, 1, 0x41, 0, 0x0b)
+		}
 	}
 }
 
@@ -211,12 +207,14 @@ func (m *module) encodeExports(n uint32, r *reader, w *writer) {
 	if m.track {
 		add(Stale, 3, m.stale)
 		add(Hidden, 3, m.hidden)
+		add(Refused, 3, m.refused)
 		for _, g := range m.out.Globals {
 			add(GlobalName(g.Index), 3, g.Index)
 		}
 	}
 	if m.trackMemory {
-		add(Forget, 0, m.forget)
+		add(Arm, 0, m.arm)
+		add(Collect, 0, m.collect)
 	}
 	w.u32(n)
 	for range theirs {
@@ -248,14 +246,6 @@ func (m *module) helpers() [][]byte {
 	get := func(i uint32) { c.index(0x20, i) }
 	set := func(i uint32) { c.index(0x21, i) }
 	op := func(b ...byte) { c.w.byte(b...) }
-	mark := body(0, func() { // (chunk)
-		get(0)
-		c.i32(int32(m.out.Chunks))
-		c.index(0x25, m.marks)
-		c.index(0x26, m.marks)
-		get(0)
-		c.index(0x10, m.wrote)
-	})
 	markRange := body(1, func() { // (begin, length), last: the local 2
 		get(1)
 		op(0x45, 0x04, 0x40, 0x0f, 0x0b) // eqz if return
@@ -281,11 +271,8 @@ func (m *module) helpers() [][]byte {
 		op(0x4b, 0x04, 0x40, 0x0f, 0x0b) // beyond the memory: likewise
 		op(0x03, 0x40)
 		get(0)
-		c.index(0x25, m.marks)
-		op(0xd1, 0x04, 0x40)
-		get(0)
-		c.index(0x10, m.mark)
-		op(0x0b)
+		op(0xd0, 0x70)
+		c.index(0x26, m.marks)
 		get(0)
 		c.i32(1)
 		op(0x6a)
@@ -311,6 +298,8 @@ func (m *module) helpers() [][]byte {
 		c.index(0x22, 1)
 		c.i32(-1)
 		op(0x46, 0x04, 0x40)
+		get(0)
+		c.index(0x24, m.refused)
 		c.i32(-1)
 		op(0x0f, 0x0b)
 		get(1)
@@ -319,23 +308,70 @@ func (m *module) helpers() [][]byte {
 		c.i32(0)
 		c.index(0x24, m.hidden)
 	})
-	forget := body(1, func() { // (n), i: the local 1
-		get(0)
-		op(0x45, 0x04, 0x40, 0x0f, 0x0b)
-		op(0x03, 0x40)
-		get(1)
-		c.i32(2)
-		op(0x74, 0x28, 2, 0) // shl i32.load
-		op(0xd0, 0x70)
+	unmarked := func() {
+		c.i32(int32(m.out.Chunks))
+		c.index(0x25, m.marks)
+	}
+	arm := body(0, func() {
+		c.i32(0)
+		unmarked()
+		c.i32(int32(m.out.Chunks))
+		op(0xfc, 0x11)
+		c.w.u32(m.marks)
+	})
+	const at, count, end = 0, 1, 2
+	look := func(chunk func()) { // takes a mark away and notes it
+		chunk()
+		c.index(0x25, m.marks)
+		op(0xd1, 0x04, 0x40)
+		chunk()
+		unmarked()
 		c.index(0x26, m.marks)
-		get(1)
+		get(count)
+		c.i32(2)
+		op(0x74)
+		chunk()
+		op(0x36, 2, 0)
+		get(count)
 		c.i32(1)
 		op(0x6a)
-		c.index(0x22, 1)
-		get(0)
-		op(0x49, 0x0d, 0, 0x0b) // lt_u br_if
+		set(count)
+		op(0x0b)
+	}
+	collect := body(3, func() { // () -> count
+		op(0x3f, 0)
+		c.i32(16 - ChunkBits)
+		op(0x74)
+		c.index(0x22, end)
+		op(0x45, 0x04, 0x40)
+		c.i32(0)
+		op(0x0f, 0x0b)
+		// The last chunk stands for the first, too.
+		get(end)
+		c.i32(int32(m.out.Chunks))
+		op(0x49, 0x04, 0x40)
+		look(func() { c.i32(int32(m.maskChunks)) })
+		op(0x0b)
+		op(0x03, 0x40)
+		const unrolled = 8 // a memory has a multiple of it
+		for n := range int32(unrolled) {
+			look(func() {
+				get(at)
+				if n > 0 {
+					c.i32(n)
+					op(0x6a)
+				}
+			})
+		}
+		get(at)
+		c.i32(unrolled)
+		op(0x6a)
+		c.index(0x22, at)
+		get(end)
+		op(0x49, 0x0d, 0, 0x0b)
+		get(count)
 	})
-	return [][]byte{mark, markRange, grow, forget}
+	return [][]byte{markRange, grow, arm, collect}
 }
 
 // nameSection keeps the names of functions, modules and locals, for stack

@@ -26,9 +26,6 @@ const (
 	// Refill gets the fuel, below zero, and returns the fuel to go on with:
 	// (i64) -> i64. It is imported when metering.
 	Refill = "refill"
-	// Wrote is told the number of a chunk at the first store to it, or to the
-	// chunk before it: (i32) -> (). It is imported when tracking.
-	Wrote = "wrote"
 )
 
 // What a rewritten module exports, beside its own. Own exports can't begin
@@ -43,17 +40,24 @@ const (
 	// Hidden is an i32 global: how many pages of the memory, at its end, the
 	// guest does not know that it has.
 	Hidden = Reserved + "hidden"
-	// Forget takes marks away: (n i32) -> (); the numbers of the chunks are
-	// the n little-endian u32 at the beginning of the memory.
-	Forget = Reserved + "forget"
+	// Refused is an i32 global: by how many pages the guest last asked to grow
+	// the memory, and could not.
+	Refused = Reserved + "refused"
+	// Arm takes all marks away: () -> (). It must be called before the first
+	// Collect; until then everything counts as marked.
+	Arm = Reserved + "arm"
+	// Collect takes the marks away and returns how many there were: () -> i32.
+	// It leaves their chunks' numbers, little-endian u32, at the beginning of
+	// the memory, over what was there. A mark of chunk n says that something
+	// may have been written in n or the chunk behind it, modulo their number.
+	Collect = Reserved + "collect"
 )
 
 // GlobalName is the name under which a mutable global is exported.
 func GlobalName(index uint32) string { return fmt.Sprintf("%sglobal.%d", Reserved, index) }
 
 const (
-	// ChunkBits is the width of a chunk of memory: a mark stands for chunk n
-	// and the one behind it.
+	// ChunkBits is the width of a chunk of memory.
 	ChunkBits  = 12
 	ChunkBytes = 1 << ChunkBits
 
@@ -183,15 +187,15 @@ type module struct {
 	codes                                                            []section // the bodies
 
 	// where what is added stands
-	added                                      uint32 // imported functions
-	refill, wrote                              uint32 // functions
-	mark, markRange, grow, forget              uint32
-	fuel, stale, hidden                        uint32 // globals
-	marks                                      uint32 // table
-	typeRefill, typeWrote, typeRange, typeGrow uint32
-	track, trackMemory, metered, staleTracked  bool
-	maskChunks                                 uint32
-	code                                       coder
+	added                                                 uint32 // imported functions
+	refill                                                uint32 // functions
+	markRange, grow, arm, collect                         uint32
+	fuel, stale, hidden, refused                          uint32 // globals
+	marks                                                 uint32 // table
+	typeRefill, typeArm, typeRange, typeGrow, typeCollect uint32
+	track, trackMemory, metered, staleTracked             bool
+	maskChunks                                            uint32
+	code                                                  coder
 }
 
 var sectionNames = map[byte]string{1: "type", 2: "import", 3: "function", 4: "table", 5: "memory", 6: "global", 7: "export",
@@ -537,18 +541,15 @@ func (m *module) plan() {
 	m.track = o.Track
 	m.trackMemory = o.Track && len(m.memories) > 0
 	types := uint32(len(m.types))
-	m.typeRefill, m.typeWrote, m.typeRange, m.typeGrow = types, types+1, types+2, types+3
+	m.typeRefill, m.typeArm, m.typeRange, m.typeGrow, m.typeCollect = types, types+1, types+2, types+3, types+4
 	next := m.importedFuncs
 	if m.metered {
 		m.refill, next = next, next+1
 	}
-	if m.trackMemory {
-		m.wrote, next = next, next+1
-	}
 	m.added = next - m.importedFuncs
 	next = uint32(len(m.functions)) + m.added
 	if m.trackMemory {
-		m.mark, m.markRange, m.grow, m.forget = next, next+1, next+2, next+3
+		m.markRange, m.grow, m.arm, m.collect = next, next+1, next+2, next+3
 		pages := uint32(65536)
 		if m.memories[0].flags&1 != 0 {
 			pages = min(pages, m.memories[0].max)
@@ -565,7 +566,7 @@ func (m *module) plan() {
 	if m.metered {
 		globals++
 	}
-	m.stale, m.hidden = globals, globals+1
+	m.stale, m.hidden, m.refused = globals, globals+1, globals+2
 	m.marks = uint32(len(m.tables))
 	if o.Track {
 		for i, g := range m.globals {

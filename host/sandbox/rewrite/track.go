@@ -254,19 +254,20 @@ func (c *coder) store(in *instr, kind tempKind, flush func(int32)) {
 		t.marked[address.number] = window{true, begin}
 		t.learnt = append(t.learnt, address.number)
 	}
-	chunk := c.temp(tempCount)
+	c.mark()
+}
+
+// mark marks the chunk of the address on the stack. In line and without a
+// branch: a call, even one that is never made, costs the code around it more.
+func (c *coder) mark() {
 	c.i32(ChunkBits)
 	c.w.byte(0x76) // i32.shr_u
 	if c.m.maskChunks != 1<<(32-ChunkBits)-1 {
 		c.i32(int32(c.m.maskChunks))
 		c.w.byte(0x71) // i32.and: out of bounds, the store itself must trap
 	}
-	c.index(0x22, chunk)
-	c.index(0x25, c.m.marks)
-	c.w.byte(0xd1, 0x04, 0x40) // ref.is_null if
-	c.index(0x20, chunk)
-	c.index(0x10, c.m.mark)
-	c.w.byte(0x0b)
+	c.w.byte(0xd0, 0x70) // ref.null func
+	c.index(0x26, c.m.marks)
 }
 
 // effect follows what an instruction does to the operands.
