@@ -13,6 +13,7 @@ import (
 
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/sandbox"
+	"github.com/provosthq/provost/pdk"
 	"github.com/provosthq/provost/plugins"
 )
 
@@ -70,7 +71,7 @@ func builtinSources() string {
 
 // withSandbox runs do with a sandbox that lives as long as the command.
 func withSandbox(ctx context.Context, do func(*sandbox.Runtime) error) (err error) {
-	sb, err := sandbox.New(ctx, sandbox.Options{CacheDir: compilationCache()})
+	sb, err := sandbox.New(ctx, sandbox.Options{CacheDir: compilationCache(), Warm: string(pdk.OpDescribe)})
 	if err != nil {
 		return err
 	}

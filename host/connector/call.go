@@ -125,7 +125,7 @@ func call[T any](ctx context.Context, k *Connector, op pdk.Operation, in pdk.Inp
 		if err != nil {
 			return none, err
 		}
-		b, usage, err := k.module.Call(ctx, string(op), input, sandbox.Env{HTTP: r.http, Log: r.line})
+		b, usage, err := k.module.Call(ctx, string(op), input, sandbox.Env{Tenant: r.tenant(), HTTP: r.http, Log: r.line})
 		r.trace.Duration, r.trace.HTTPDuration = usage.Duration, usage.HTTPDuration
 		r.trace.MemoryBytes, r.trace.Fuel = usage.MemoryBytes, usage.Fuel
 		if err != nil {
@@ -174,6 +174,14 @@ type recorder struct {
 	// sent: a request that is not GET or HEAD may have reached the target;
 	// acted: it answered one of them with 2xx.
 	sent, acted bool
+}
+
+// tenant is whose call it is when apps share a connector's instances.
+func (r *recorder) tenant() string {
+	if q := r.in.UserProvisioningRequest; q != nil && q.AppName != "" {
+		return q.AppName
+	}
+	return r.in.NamedCredDevName
 }
 
 func (r *recorder) http(ctx context.Context, q *sandbox.HTTPRequest) *sandbox.HTTPResponse {

@@ -35,6 +35,8 @@ func asHostError(err error, label string, op pdk.Operation, logs []string) *host
 		code = host.InvalidInput
 	case sandbox.KindTime, sandbox.KindLimit:
 		code = host.LimitExceeded
+	case sandbox.KindBusy:
+		code = host.Unavailable
 	case sandbox.KindCancelled:
 		code = host.Cancelled
 	}
