@@ -1,7 +1,6 @@
 package pdk
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 )
@@ -231,7 +230,7 @@ func withLists(d Discovery) Discovery {
 }
 
 func encode(v any) ([]byte, *Error) {
-	b, err := json.Marshal(v)
+	b, err := Marshal(v)
 	if err != nil {
 		return nil, Errorf(Internal, "the answer can't be written as JSON: %v", err)
 	}

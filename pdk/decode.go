@@ -85,8 +85,8 @@ func DecodeDiscovery(b []byte) (Discovery, error) {
 // holds no error document becomes an [Internal] with the text as its message;
 // so does a type that is unknown.
 func DecodeError(b []byte) *Error {
-	var e Error
-	if err := json.Unmarshal(b, &e); err != nil || e.Type == "" {
+	e, err := decode(b, "error", func(Error) error { return nil })
+	if err != nil || e.Type == "" {
 		if e, ok := errorInside(b); ok {
 			return e
 		}
@@ -122,6 +122,12 @@ func missing(path string) error { return Errorf(InvalidInput, "%s: is missing", 
 
 func decode[T any](b []byte, what string, check func(T) error) (T, error) {
 	var v T
+	if d, ok := any(&v).(interface{ readJSON(*scanner) bool }); ok {
+		if p := (scanner{s: string(b)}); d.readJSON(&p) && p.end() {
+			return v, check(v)
+		}
+		v = *new(T)
+	}
 	if err := json.Unmarshal(b, &v); err != nil {
 		var syntax *json.SyntaxError
 		if len(bytes.TrimSpace(b)) == 0 {

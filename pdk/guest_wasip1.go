@@ -1,11 +1,6 @@
 package pdk
 
-import (
-	"encoding/json"
-	"time"
-
-	extism "github.com/extism/go-pdk"
-)
+import "time"
 
 //go:wasmexport describe
 func exportDescribe() int32 { return export(OpDescribe) }
@@ -52,49 +47,134 @@ func export(op Operation) int32 {
 	var out []byte
 	failure := Errorf(Internal, "the module registers no connector: call pdk.Register in an init function")
 	if v != nil {
-		out, failure = Handle(NewContext(callout, time.Now, logTo), v, d, op, extism.Input())
+		out, failure = Handle(NewContext(callout, time.Now, logTo), v, d, op, hostInput())
 	}
 	if failure != nil {
-		b, err := json.Marshal(failure)
+		b, err := Marshal(failure)
 		if err != nil {
 			b = []byte(failure.Error())
 		}
-		extism.SetErrorString(string(b))
+		hostErrorSet(hostPut(b))
 		return 1
 	}
-	extism.Output(out)
+	hostOutputSet(hostPut(out), uint64(len(out)))
 	return 0
 }
 
 func logTo(level, line string) {
+	if line == "" {
+		return
+	}
+	offset := hostPut([]byte(line))
 	switch level {
 	case "debug":
-		extism.Log(extism.LogDebug, line)
+		hostLogDebug(offset)
 	case "warn":
-		extism.Log(extism.LogWarn, line)
+		hostLogWarn(offset)
 	case "error":
-		extism.Log(extism.LogError, line)
+		hostLogError(offset)
 	default:
-		extism.Log(extism.LogInfo, line)
+		hostLogInfo(offset)
 	}
+	hostFree(offset)
 }
 
 func callout(method, url string, header map[string]string, body []byte) *Response {
-	verbs := map[string]extism.HTTPMethod{
-		"GET": extism.MethodGet, "HEAD": extism.MethodHead, "POST": extism.MethodPost, "PUT": extism.MethodPut,
-		"PATCH": extism.MethodPatch, "DELETE": extism.MethodDelete,
-	}
-	verb, ok := verbs[method]
-	if !ok {
+	switch method {
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE":
+	default:
 		return &Response{failed: Errorf(Unsupported, "the method %q is none of GET, HEAD, POST, PUT, PATCH, DELETE", method)}
 	}
-	r := extism.NewHTTPRequest(verb, url)
-	for name, value := range header {
-		r.SetHeader(name, value)
+	meta := append(make([]byte, 0, 256), `{"method":`...)
+	meta = append(appendString(meta, method), `,"url":`...)
+	meta = append(appendString(meta, url), `,"headers":`...)
+	meta = append(appendTexts(meta, header), '}')
+	request, sent := hostPut(meta), hostPut(body)
+	got := hostHTTPRequest(request, sent)
+	r := &Response{Status: int(hostHTTPStatus()), Header: map[string]string{}, Body: hostGet(got)}
+	hostFree(request)
+	hostFree(sent)
+	hostFree(got)
+	if headers := hostHTTPHeaders(); headers != 0 {
+		p := scanner{s: string(hostGet(headers))}
+		if m, ok := p.texts(); ok {
+			r.Header = m
+		}
+		hostFree(headers)
 	}
-	if body != nil {
-		r.SetBody(body)
-	}
-	answer := r.Send()
-	return &Response{Status: int(answer.Status()), Header: answer.Headers(), Body: answer.Body()}
+	return r
 }
+
+// hostInput is the call's input.
+func hostInput() []byte {
+	b := make([]byte, hostInputLength())
+	if len(b) > 0 {
+		hostLoad(hostInputOffset(), b)
+	}
+	return b
+}
+
+// hostGet copies a block of the host's memory, nil for none.
+func hostGet(offset uint64) []byte {
+	if offset == 0 {
+		return nil
+	}
+	b := make([]byte, hostLength(offset))
+	if len(b) > 0 {
+		hostLoad(offset, b)
+	}
+	return b
+}
+
+// hostPut makes a block of the host's memory; 0 for nothing.
+func hostPut(b []byte) uint64 {
+	if len(b) == 0 {
+		return 0
+	}
+	offset := hostAlloc(uint64(len(b)))
+	hostStore(b, offset)
+	return offset
+}
+
+// The Extism ABI, as far as it is needed here. It is named directly: the
+// package extism/go-pdk brings encoding/json into each call and moves eight
+// bytes at a time.
+
+//go:wasmimport extism:host/env alloc
+func hostAlloc(n uint64) uint64
+
+//go:wasmimport extism:host/env free
+func hostFree(offset uint64)
+
+//go:wasmimport extism:host/env length
+func hostLength(offset uint64) uint64
+
+//go:wasmimport extism:host/env input_length
+func hostInputLength() uint64
+
+//go:wasmimport extism:host/env output_set
+func hostOutputSet(offset, n uint64)
+
+//go:wasmimport extism:host/env error_set
+func hostErrorSet(offset uint64)
+
+//go:wasmimport extism:host/env http_request
+func hostHTTPRequest(request, body uint64) uint64
+
+//go:wasmimport extism:host/env http_status_code
+func hostHTTPStatus() int32
+
+//go:wasmimport extism:host/env http_headers
+func hostHTTPHeaders() uint64
+
+//go:wasmimport extism:host/env log_debug
+func hostLogDebug(offset uint64)
+
+//go:wasmimport extism:host/env log_info
+func hostLogInfo(offset uint64)
+
+//go:wasmimport extism:host/env log_warn
+func hostLogWarn(offset uint64)
+
+//go:wasmimport extism:host/env log_error
+func hostLogError(offset uint64)

@@ -104,7 +104,7 @@ func (c *Context) Put(path string, body any) *Response { return c.send("PUT", pa
 func (c *Context) Patch(path string, body any) *Response { return c.send("PATCH", path, body) }
 
 func (c *Context) send(method, path string, body any) *Response {
-	b, err := json.Marshal(body)
+	b, err := Marshal(body)
 	if err != nil {
 		return &Response{failed: Errorf(Internal, "the body of %s %s can't be written as JSON: %v", method, path, err)}
 	}
@@ -164,7 +164,7 @@ func (r *Response) JSON(v any) error {
 		e.HTTPStatus = r.Status
 		return e
 	}
-	if err := json.Unmarshal(r.Body, v); err != nil {
+	if err := Unmarshal(r.Body, v); err != nil {
 		e := Errorf(Unavailable, "the target answered %d with what is not the JSON that was expected: %v", r.Status, err)
 		e.HTTPStatus, e.Uncertain = r.Status, r.changes()
 		e.Details = excerpt(r.Body)

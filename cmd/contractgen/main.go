@@ -1,5 +1,5 @@
-// Command contractgen writes the JSON Schemas of the connector contract from
-// the Go types in pdk. With -check it writes nothing and fails where a file is
+// Command contractgen writes the JSON Schemas of the connector contract, and
+// the codec of its documents, from the Go types in pdk. With -check it writes nothing and fails where a file is
 // not as it would be written.
 package main
 
@@ -41,11 +41,11 @@ var documents = []struct {
 }
 
 func run(check bool) error {
-	dir, err := contractDir()
+	root, err := moduleRoot()
 	if err != nil {
 		return err
 	}
-	dir = filepath.Join(dir, "schema")
+	dir := filepath.Join(contractDir(root), "schema")
 	if !check {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
@@ -56,20 +56,28 @@ func run(check bool) error {
 		if err != nil {
 			return err
 		}
-		file := filepath.Join(dir, d.name+".schema.json")
-		if !check {
-			if err := os.WriteFile(file, want, 0o644); err != nil {
-				return err
-			}
-			continue
+		if err := keep(filepath.Join(dir, d.name+".schema.json"), want, check); err != nil {
+			return err
 		}
-		have, err := os.ReadFile(file)
-		if err != nil {
-			return fmt.Errorf("%w; run make generate", err)
-		}
-		if !bytes.Equal(have, want) {
-			return fmt.Errorf("%s is not up to date; run make generate", file)
-		}
+	}
+	want, err := codec()
+	if err != nil {
+		return fmt.Errorf("the codec: %w", err)
+	}
+	return keep(filepath.Join(root, "pdk", "codec_gen.go"), want, check)
+}
+
+// keep writes a file, or with check compares it.
+func keep(file string, want []byte, check bool) error {
+	if !check {
+		return os.WriteFile(file, want, 0o644)
+	}
+	have, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("%w; run make generate", err)
+	}
+	if !bytes.Equal(have, want) {
+		return fmt.Errorf("%s is not up to date; run make generate", file)
 	}
 	return nil
 }
@@ -116,16 +124,19 @@ func tolerateNull(s *jsonschema.Schema) {
 	}
 }
 
-// contractDir finds testdata/contract/v1 from wherever in the module the
-// command runs.
-func contractDir() (string, error) {
+func contractDir(root string) string {
+	return filepath.Join(root, "testdata", "contract", fmt.Sprintf("v%d", pdk.ContractVersion))
+}
+
+// moduleRoot is the module's folder, from wherever in it the command runs.
+func moduleRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err
 	}
 	for {
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return filepath.Join(dir, "testdata", "contract", fmt.Sprintf("v%d", pdk.ContractVersion)), nil
+			return dir, nil
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {

@@ -44,8 +44,9 @@ func TestSchemasAreTheSameEachTime(t *testing.T) {
 
 func TestExamplesFitTheSchemasAndTheTypes(t *testing.T) {
 	schemas := compiled(t)
-	dir, err := contractDir()
+	root, err := moduleRoot()
 	require.NoError(t, err)
+	dir := contractDir(root)
 	files, err := filepath.Glob(filepath.Join(dir, "examples", "*.json"))
 	require.NoError(t, err)
 	seen := map[string]int{}
@@ -104,8 +105,9 @@ func TestSchemasAndTypesRefuseTheSame(t *testing.T) {
 
 func compiled(t *testing.T) map[string]*jsonschema.Schema {
 	t.Helper()
-	dir, err := contractDir()
+	root, err := moduleRoot()
 	require.NoError(t, err)
+	dir := contractDir(root)
 	all := map[string]*jsonschema.Schema{}
 	for _, d := range documents {
 		b, err := os.ReadFile(filepath.Join(dir, "schema", d.name+".schema.json"))

@@ -3,7 +3,6 @@ package connector
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"log/slog"
 	"slices"
 	"strings"
@@ -155,7 +154,7 @@ func (k *Connector) encode(op pdk.Operation, in pdk.Input) ([]byte, error) {
 	if in.Settings == nil {
 		in.Settings = k.settings
 	}
-	b, err := json.Marshal(in)
+	b, err := pdk.Marshal(in)
 	if err != nil {
 		return nil, host.Errorf(host.InvalidInput, "the input of %s can't be written as JSON: %w", op, err)
 	}
@@ -253,7 +252,7 @@ func masker(secrets map[string]string) *strings.Replacer {
 
 // refusal is the answer to an HTTP request that was not made.
 func refusal(e *pdk.Error) *sandbox.HTTPResponse {
-	b, err := json.Marshal(e)
+	b, err := pdk.Marshal(e)
 	if err != nil {
 		b = []byte(e.Message)
 	}

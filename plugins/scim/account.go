@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
@@ -21,7 +20,7 @@ func send(ctx *pdk.Context, s settings, method, path string, body any) *pdk.Resp
 }
 
 func sendWith(ctx *pdk.Context, method, path string, body any, header map[string]string) *pdk.Response {
-	b, err := json.Marshal(body)
+	b, err := pdk.Marshal(body)
 	if err != nil { // attributes came from JSON
 		panic(err)
 	}
@@ -97,11 +96,11 @@ func search(ctx *pdk.Context, s settings, attribute, value string) ([]resource, 
 	}
 	var found []resource
 	for _, filter := range filters {
-		var got page
-		if err := ctx.Get(s.usersPath, "filter", filter, "count", "5").JSON(&got); err != nil {
+		got, err := pageOf(ctx.Get(s.usersPath, "filter", filter, "count", "5"))
+		if err != nil {
 			return nil, err
 		}
-		found = slices.DeleteFunc(got.Resources, func(r resource) bool { return r.id() == "" || !r.has(attribute, value) })
+		found = slices.DeleteFunc(got.resources, func(r resource) bool { return r.id() == "" || !r.has(attribute, value) })
 		if len(found) > 0 {
 			break
 		}
@@ -279,27 +278,62 @@ func primaryEmail(v any) string {
 
 // page is a ListResponse.
 type page struct {
-	Schemas      []string   `json:"schemas"`
-	Resources    []resource `json:"Resources"`
-	TotalResults *number    `json:"totalResults"`
-	StartIndex   number     `json:"startIndex"`
-	NextCursor   string     `json:"nextCursor"`
+	schemas    []any
+	list       bool // it has Resources, be they none
+	resources  []resource
+	total      int64 // -1: the server does not say
+	startIndex int64
+	nextCursor string
 }
 
-// number is an integer that a server may have written as text.
-type number int64
+// pageOf reads a ListResponse. The resources are the parsed answer's own:
+// nothing is built twice.
+func pageOf(answer *pdk.Response) (page, error) {
+	var doc map[string]any
+	if err := answer.JSON(&doc); err != nil {
+		return page{}, err
+	}
+	p := page{total: -1, nextCursor: str(doc["nextCursor"])}
+	p.schemas, _ = doc["schemas"].([]any)
+	list, is := doc["Resources"].([]any)
+	if !is && doc["Resources"] != nil {
+		return p, pdk.Errorf(pdk.Unavailable, "the server answered with a list whose Resources are no list")
+	}
+	p.list, p.resources = is, make([]resource, len(list))
+	for i, e := range list {
+		r, ok := e.(map[string]any)
+		if !ok {
+			return p, pdk.Errorf(pdk.Unavailable, "the server answered with a list whose Resources[%d] is no object", i)
+		}
+		p.resources[i] = r
+	}
+	for name, to := range map[string]*int64{"totalResults": &p.total, "startIndex": &p.startIndex} {
+		n, known, err := wholeNumber(doc[name])
+		if err != nil {
+			return p, pdk.Errorf(pdk.Unavailable, "the server answered with a list whose %s is %q, no number", name, text(doc[name]))
+		}
+		if known {
+			*to = n
+		}
+	}
+	return p, nil
+}
 
-func (n *number) UnmarshalJSON(b []byte) error {
-	s := strings.Trim(string(b), `"`)
-	if s == "" || s == "null" {
-		return nil
+// wholeNumber reads a number that a server may have written as text.
+func wholeNumber(v any) (n int64, known bool, err error) {
+	switch v := v.(type) {
+	case nil:
+		return 0, false, nil
+	case float64:
+		return int64(v), true, nil
+	case string:
+		if strings.TrimSpace(v) == "" {
+			return 0, false, nil
+		}
+		f, err := strconv.ParseFloat(strings.TrimSpace(v), 64)
+		return int64(f), err == nil, err
 	}
-	f, err := strconv.ParseFloat(s, 64)
-	if err != nil {
-		return fmt.Errorf("%q is no number", s)
-	}
-	*n = number(f)
-	return nil
+	return 0, false, strconv.ErrSyntax
 }
 
 // cursorOffset marks an offset that is a cursor.
@@ -327,8 +361,7 @@ func (scim) Reconcile(ctx *pdk.Context, in pdk.Input) (pdk.Page, error) {
 		}
 		start, before = n, id
 	}
-	var got page
-	err := ctx.Get(s.usersPath, "count", strconv.Itoa(s.pageSize), "filter", in.ReconFilter, "startIndex", strconv.Itoa(start)).JSON(&got)
+	got, err := pageOf(ctx.Get(s.usersPath, "count", strconv.Itoa(s.pageSize), "filter", in.ReconFilter, "startIndex", strconv.Itoa(start)))
 	if err != nil {
 		return pdk.Page{}, err
 	}
@@ -336,19 +369,19 @@ func (scim) Reconcile(ctx *pdk.Context, in pdk.Input) (pdk.Page, error) {
 		return pdk.Page{}, err
 	}
 	out := got.found()
-	if len(got.Resources) == 0 {
+	if len(got.resources) == 0 {
 		return out, nil
 	}
-	if i := int(got.StartIndex); i > 0 && i != start || before != "" && got.Resources[0].id() == before {
+	if i := int(got.startIndex); i > 0 && i != start || before != "" && got.resources[0].id() == before {
 		return pdk.Page{}, pdk.Errorf(pdk.Unsupported, "the server was asked for the page at startIndex %d and answered with another: it does not page by index; try paging: cursor, or a pageSize that holds everybody", start)
 	}
 	// A page may be smaller than asked, and the total may change while we
 	// page: go on from what came, until nothing comes or the end is reached.
-	next := start + len(got.Resources)
+	next := start + len(got.resources)
 	switch {
-	case got.TotalResults == nil:
-		out.Next = strconv.Itoa(next) + ":" + got.Resources[0].id()
-	case next <= int(*got.TotalResults):
+	case got.total < 0:
+		out.Next = strconv.Itoa(next) + ":" + got.resources[0].id()
+	case next <= int(got.total):
 		out.Next = strconv.Itoa(next)
 	}
 	return out, nil
@@ -365,16 +398,16 @@ func (s settings) cursorPage(ctx *pdk.Context, filter, cursor string) (pdk.Page,
 	if filter != "" {
 		path += "&filter=" + url.QueryEscape(filter)
 	}
-	var got page
-	if err := ctx.Get(path).JSON(&got); err != nil {
+	got, err := pageOf(ctx.Get(path))
+	if err != nil {
 		return pdk.Page{}, err
 	}
 	if err := got.check(); err != nil {
 		return pdk.Page{}, err
 	}
 	out := got.found()
-	if got.NextCursor != "" {
-		out.Next = cursorOffset + got.NextCursor
+	if got.nextCursor != "" {
+		out.Next = cursorOffset + got.nextCursor
 	}
 	return out, nil
 }
@@ -389,7 +422,7 @@ func onlyCursor(ctx *pdk.Context) bool {
 // check refuses an answer that is no list at all: taken for an empty page it
 // would end the collecting, and everybody not yet seen would count as gone.
 func (p page) check() error {
-	if p.Resources == nil && p.TotalResults == nil && !slices.Contains(p.Schemas, "urn:ietf:params:scim:api:messages:2.0:ListResponse") {
+	if !p.list && p.total < 0 && !slices.Contains(p.schemas, any("urn:ietf:params:scim:api:messages:2.0:ListResponse")) {
 		return pdk.Errorf(pdk.Unavailable, "the server answered with JSON that is no SCIM list: it has no Resources, no totalResults and not the schema of a ListResponse")
 	}
 	return nil
@@ -397,10 +430,8 @@ func (p page) check() error {
 
 func (p page) found() pdk.Page {
 	var out pdk.Page
-	if p.TotalResults != nil {
-		out.TotalEstimate = int64(*p.TotalResults)
-	}
-	for _, r := range p.Resources {
+	out.TotalEstimate = max(0, p.total)
+	for _, r := range p.resources {
 		out.Add(r.account())
 	}
 	return out
