@@ -1,6 +1,7 @@
 package pdk
 
 import (
+	"encoding"
 	"encoding/json"
 	"math"
 	"reflect"
@@ -528,6 +529,11 @@ func appendNested(b []byte, v any, depth int) ([]byte, bool) {
 			return append(b, "null"...), true
 		}
 		return appendWords(b, v), true
+	case json.Marshaler, encoding.TextMarshaler:
+		return b, false
+	}
+	if m := reflect.ValueOf(v); m.Type().ConvertibleTo(typeAttributes) { // a type of the connector's own
+		return appendObject(b, m.Convert(typeAttributes).Interface().(map[string]any), depth)
 	}
 	return b, false
 }

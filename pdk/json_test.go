@@ -138,6 +138,25 @@ func TestValuesAreWrittenAsEncodingJSONWritesThem(t *testing.T) {
 	})
 }
 
+// shouted is a map with an encoding of its own.
+type shouted map[string]any
+
+func (shouted) MarshalJSON() ([]byte, error) { return []byte(`"!"`), nil }
+
+func TestTypesOfAConnectorsOwnAreWrittenAsEncodingJSONWritesThem(t *testing.T) {
+	type own map[string]any
+	for _, v := range []any{own{"b": own{"a": 1.5}, "a": []any{own(nil)}}, own(nil), shouted{"a": 1}, own{"x": shouted{}}, map[string]int{"a": 1}, []int{1}} {
+		want, err := json.Marshal(v)
+		require.NoError(t, err)
+		got, err := Marshal(v)
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(got))
+	}
+	var m own
+	require.NoError(t, Unmarshal([]byte(`{"a":[1]}`), &m))
+	require.Equal(t, own{"a": []any{1.0}}, m)
+}
+
 func FuzzCodec(f *testing.F) {
 	for _, b := range examples(f) {
 		f.Add(b)

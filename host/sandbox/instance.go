@@ -400,12 +400,12 @@ func (i *instance) close() {
 
 // exported tells why an export can't be called; nil if it can.
 func (m *Module) exported(export string) error {
-	def, ok := m.compiled.module.ExportedFunctions()[export]
-	switch {
-	case !ok || strings.HasPrefix(export, rewrite.Reserved):
-		return fmt.Errorf("the module does not export %q; it exports %s", export, strings.Join(m.Exports(), ", "))
-	case !callable(def):
+	switch can, there := m.exports[export]; {
+	case can:
+		return nil
+	case there:
 		return fmt.Errorf("the export %q has parameters or a result that is no i32; an operation has none of both or one i32", export)
+	default:
+		return fmt.Errorf("the module does not export %q; it exports %s", export, strings.Join(m.Exports(), ", "))
 	}
-	return nil
 }

@@ -206,6 +206,12 @@ func (r *Runtime) Load(ctx context.Context, name string, wasm []byte, limits Lim
 		return nil, invalid("%v", err)
 	}
 	info.Wasm = nil
+	m.exports = map[string]bool{}
+	for name, f := range m.compiled.module.ExportedFunctions() {
+		if !strings.HasPrefix(name, rewrite.Reserved) {
+			m.exports[name] = callable(f)
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.modules[m] = true
@@ -283,6 +289,8 @@ type Module struct {
 	limits   Limits
 	pool     pool
 	template template
+	// exports are the exported functions, and whether each can be called.
+	exports map[string]bool
 	// resettable tells that all of an instance's state can be put back;
 	// references that some of it can't be copied to another instance.
 	resettable, references bool
@@ -302,8 +310,8 @@ type template struct {
 // parameters and with at most one i32 as result.
 func (m *Module) Exports() []string {
 	var names []string
-	for name, f := range m.compiled.module.ExportedFunctions() {
-		if callable(f) && name != "_initialize" && name != "_start" && !strings.HasPrefix(name, rewrite.Reserved) {
+	for name, can := range m.exports {
+		if can && name != "_initialize" && name != "_start" {
 			names = append(names, name)
 		}
 	}
