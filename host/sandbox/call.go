@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/tetratelabs/wazero/sys"
 )
@@ -44,8 +45,8 @@ type HTTPResponse struct {
 
 // Usage is what a call cost.
 type Usage struct {
-	// Duration is the call's from when it had an instance; HTTPDuration the
-	// part of it spent in Env.HTTP. Waited is how long it had none.
+	// Duration is the whole call; HTTPDuration the part spent in Env.HTTP,
+	// Waited the part before there was an instance.
 	Duration, HTTPDuration, Waited time.Duration
 	// MemoryBytes is the guest's linear memory at the end.
 	MemoryBytes int64
@@ -65,7 +66,7 @@ func (m *Module) Call(ctx context.Context, export string, input []byte, env Env)
 	m.calls.Add(1)
 	defer m.calls.Done()
 	fail := func(kind Kind, format string, args ...any) *Error {
-		return &Error{Kind: kind, Module: m.name, Export: export, Message: fmt.Sprintf(format, args...)}
+		return &Error{Kind: kind, Module: m.name, Export: export, Message: clip(fmt.Sprintf(format, args...), mostMessage)}
 	}
 	cancelled := func(when string) *Error {
 		e := fail(KindCancelled, "cancelled %s", when)
@@ -79,21 +80,21 @@ func (m *Module) Call(ctx context.Context, export string, input []byte, env Env)
 		return nil, usage, fail(KindInvalid, "%v", err)
 	}
 	if len(input) > m.limits.Input {
-		e := fail(KindLimit, "the input has %d bytes; the limit is %d", len(input), m.limits.Input)
-		e.Limit = "input"
-		return nil, usage, e
+		return nil, usage, fail(KindLimit, "the input has %d bytes; the limit is %d", len(input), m.limits.Input)
 	}
 	begin := time.Now()
 	i, err := m.pool.acquire(ctx, env.Tenant)
 	usage.Waited = time.Since(begin)
 	if err != nil {
+		usage.Duration = usage.Waited
 		var e *Error
 		switch {
 		case ctx.Err() != nil:
 			return nil, usage, cancelled("while it waited for an instance")
 		case errors.As(err, &e):
-			e.Export = export
-			return nil, usage, e
+			own := *e // others that waited get the same
+			own.Export, own.Message = export, clip("its start-up: "+e.Message, mostMessage)
+			return nil, usage, &own
 		case errors.Is(err, errBusy):
 			return nil, usage, fail(KindBusy, "waited %s for one of its %d instances; all are busy", m.limits.Wait, m.limits.Instances)
 		case errors.Is(err, errClosed):
@@ -104,7 +105,6 @@ func (m *Module) Call(ctx context.Context, export string, input []byte, env Env)
 		return nil, usage, fail(KindTrap, "its start-up failed: %v", err)
 	}
 	k := i.kernel
-	begin = time.Now()
 	runErr := i.run(ctx, export, input, env)
 	k.printed.flush()
 	usage.Duration, usage.HTTPDuration, usage.Fuel = time.Since(begin), k.httpDuration, k.meter.used
@@ -126,9 +126,9 @@ func (m *Module) explain(ctx context.Context, export string, i *instance, result
 	var exit *sys.ExitError
 	switch {
 	case k.ending == endTime:
-		e.Kind, e.Limit, e.Message = KindTime, "time", fmt.Sprintf("ran longer than %s (time in HTTP not counted) and was stopped", m.limits.Time)
+		e.Kind, e.Message = KindTime, fmt.Sprintf("ran longer than %s (time in HTTP not counted) and was stopped", m.limits.Time)
 	case k.ending == endLimit:
-		e.Kind, e.Limit, e.Message = KindLimit, k.limit, k.exceeded
+		e.Kind, e.Message = KindLimit, k.exceeded
 	case k.ending == endCancelled || runErr != nil && ctx.Err() != nil:
 		e.Kind, e.Message, e.Err = KindCancelled, "cancelled", ctx.Err()
 	case k.failure != nil:
@@ -136,13 +136,14 @@ func (m *Module) explain(ctx context.Context, export string, i *instance, result
 	case runErr == nil:
 		e.Kind, e.Message = KindGuest, fmt.Sprintf("returned %d and set no error", result)
 	case i.refusedGrowth() > 0:
-		e.Kind, e.Limit, e.Message = KindLimit, "memory", fmt.Sprintf("asked for %d bytes of memory beyond its %d, was refused (the limit is %d), and trapped: %s%s",
+		e.Kind, e.Message = KindLimit, fmt.Sprintf("asked for %d bytes of memory beyond its %d, was refused (the limit is %d), and trapped: %s%s",
 			i.refusedGrowth(), i.visible(), m.limits.MemoryBytes, firstLine(runErr), said(e.Logs))
 	case errors.As(runErr, &exit):
 		e.Message = fmt.Sprintf("ended the program with code %d%s", exit.ExitCode(), said(e.Logs))
 	default:
 		e.Message = "trapped: " + firstLine(runErr) + said(e.Logs)
 	}
+	e.Message = clip(e.Message, mostMessage)
 	return e
 }
 
@@ -165,11 +166,21 @@ func firstLine(err error) string {
 	return strings.TrimSuffix(line, " (recovered by wazero)")
 }
 
+// mostMessage bounds what an error says: a module's names and errors are its
+// author's.
+const mostMessage = 2 << 10
+
+// clip returns one line of text of at most n bytes and an ellipsis.
 func clip(s string, n int) string {
 	if len(s) > n {
-		return strings.ToValidUTF8(s[:n], "") + "…"
+		s = strings.ToValidUTF8(s[:n], "") + "…"
 	}
-	return s
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "�"))
 }
 
 // lineWriter turns what a guest prints into lines.

@@ -27,10 +27,7 @@ const (
 // Error is a failure of a module. It names the module and the export, and
 // carries the last lines that the guest logged.
 type Error struct {
-	Kind Kind
-	// Limit is which limit was passed, by its name in a configuration, for
-	// KindLimit and KindTime.
-	Limit   string
+	Kind    Kind
 	Module  string
 	Export  string
 	Message string

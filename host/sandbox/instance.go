@@ -116,7 +116,7 @@ func (i *instance) visible() int64 {
 // refusedGrowth is by how many bytes the guest last asked to grow its memory
 // and could not.
 func (i *instance) refusedGrowth() int64 {
-	if i.memory == nil {
+	if i.memory == nil || i.refused == nil { // it ended before it began
 		return 0
 	}
 	return int64(uint32(i.refused.Get())) * pageBytes
@@ -204,9 +204,9 @@ func (m *Module) instantiate(ctx context.Context) (_ *instance, err error) {
 	i.module, err = m.runtime.wazero.InstantiateModule(create, m.compiled.module, wazero.NewModuleConfig().WithName("").WithStartFunctions())
 	if err != nil {
 		if i.memory != nil && i.memory.err != nil {
-			err = i.memory.err
+			return nil, i.memory.err
 		}
-		return nil, err
+		return nil, m.explain(ctx, "", i, 0, err)
 	}
 	global := func(name string) api.MutableGlobal {
 		g, _ := i.module.ExportedGlobal(name).(api.MutableGlobal)
@@ -241,7 +241,11 @@ func (i *instance) startUp(ctx context.Context) error {
 	if i.module.ExportedFunction("_initialize") == nil {
 		return nil
 	}
-	return i.run(ctx, "_initialize", nil, Env{})
+	if err := i.run(ctx, "_initialize", nil, Env{}); err != nil {
+		i.kernel.printed.flush()
+		return i.owner.explain(ctx, "", i, 0, err)
+	}
+	return nil
 }
 
 // run calls an export that has no parameters. The result is in i.stack.

@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sort"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/tetratelabs/wazero/api"
 )
@@ -35,8 +33,8 @@ type kernel struct {
 	started time.Time
 	meter   meter
 	ending  ending
-	// exceeded says what ended the call, and limit which one, for endLimit.
-	exceeded, limit string
+	// exceeded is which limit ended the call, for endLimit.
+	exceeded string
 	// overflowed tells that the guest's stack grew to its end.
 	overflowed bool
 
@@ -112,8 +110,8 @@ func (k *kernel) end() {
 func trap(format string, args ...any) { panic(fmt.Errorf(format, args...)) }
 
 // exceed ends the call because of a limit.
-func (k *kernel) exceed(limit, format string, args ...any) {
-	k.ending, k.limit, k.exceeded = endLimit, limit, fmt.Sprintf(format, args...)
+func (k *kernel) exceed(format string, args ...any) {
+	k.ending, k.exceeded = endLimit, fmt.Sprintf(format, args...)
 	trap("%s", k.exceeded)
 }
 
@@ -159,10 +157,10 @@ func (k *kernel) alloc(n uint64) uint64 {
 
 func (k *kernel) reserve(n uint64) uint64 {
 	if n > uint64(k.limits.kernelBytes()) || k.held+int64(n) > k.limits.kernelBytes() {
-		k.exceed("host_memory", "asked the host for more than %d bytes of memory", k.limits.kernelBytes())
+		k.exceed("asked the host for more than %d bytes of memory", k.limits.kernelBytes())
 	}
 	if len(k.blocks) >= mostBlocks {
-		k.exceed("host_memory", "holds more than %d blocks of the host's memory", mostBlocks)
+		k.exceed("holds more than %d blocks of the host's memory", mostBlocks)
 	}
 	offset := k.next
 	k.held += int64(n)
@@ -197,6 +195,7 @@ func (k *kernel) at(offset, n uint64) []byte {
 // change is at for bytes that are going to be changed.
 func (k *kernel) change(offset, n uint64) []byte {
 	if i := k.find(offset); i >= 0 && k.blocks[i].shared {
+		k.spend(uint64(len(k.blocks[i].data)))
 		k.blocks[i].data, k.blocks[i].shared = append([]byte(nil), k.blocks[i].data...), false
 	}
 	return k.at(offset, n)
@@ -266,20 +265,22 @@ func (k *kernel) guestTo(pointer, n uint32) []byte {
 }
 
 func (k *kernel) setVar(name string, value []byte) {
-	k.varBytes -= len(k.vars[name])
+	if old, ok := k.vars[name]; ok {
+		k.varBytes -= len(name) + len(old)
+	}
 	if value == nil {
 		delete(k.vars, name)
 		return
 	}
 	if k.varBytes+len(value)+len(name) > k.limits.VarBytes {
-		k.exceed("vars", "kept more than %d bytes in vars", k.limits.VarBytes)
+		k.exceed("kept more than %d bytes in vars", k.limits.VarBytes)
 	}
 	if k.vars == nil {
 		k.vars = map[string][]byte{}
 	}
 	k.spend(uint64(len(value)))
 	k.vars[name] = append([]byte(nil), value...)
-	k.varBytes += len(value)
+	k.varBytes += len(name) + len(value)
 }
 
 const recentLogs = 10
@@ -291,12 +292,7 @@ func (k *kernel) log(level slog.Level, line string) {
 		k.logLines++
 		return
 	}
-	line = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(line, "�"))
+	line = clip(line, longestLine)
 	if k.logLines >= k.limits.LogLines || k.logBytes+len(line) > k.limits.LogBytes {
 		k.logLines++
 		return
@@ -320,7 +316,7 @@ func (k *kernel) http(request, body uint64) uint64 {
 	k.status, k.header = 0, nil
 	k.spend(uint64(len(k.whole(request))))
 	if k.httpCalls++; k.httpCalls > k.limits.HTTPCalls {
-		k.exceed("http_calls", "made more than %d HTTP calls", k.limits.HTTPCalls)
+		k.exceed("made more than %d HTTP calls", k.limits.HTTPCalls)
 	}
 	var r struct {
 		URL     string            `json:"url"`
@@ -342,7 +338,7 @@ func (k *kernel) http(request, body uint64) uint64 {
 		out.Body = append([]byte(nil), k.whole(body)...)
 	}
 	if k.httpOut += int64(len(out.Body)); k.httpOut > k.limits.HTTPRequestBytes {
-		k.exceed("http_request", "sent more than %d bytes over HTTP", k.limits.HTTPRequestBytes)
+		k.exceed("sent more than %d bytes over HTTP", k.limits.HTTPRequestBytes)
 	}
 	k.check(time.Now())
 	answer := &HTTPResponse{Body: []byte(`{"type":"PermissionDenied","message":"HTTP is not allowed in this call"}`)}
@@ -352,7 +348,7 @@ func (k *kernel) http(request, body uint64) uint64 {
 		k.httpDuration += time.Since(begin)
 	}
 	if k.httpIn += int64(len(answer.Body)); k.httpIn > k.limits.HTTPResponseBytes {
-		k.exceed("http_response", "received more than %d bytes over HTTP", k.limits.HTTPResponseBytes)
+		k.exceed("received more than %d bytes over HTTP", k.limits.HTTPResponseBytes)
 	}
 	k.status = int32(answer.Status)
 	header := answer.Header
@@ -429,7 +425,7 @@ var kernelFunctions = map[string]func(k *kernel, stack []uint64){
 			return
 		}
 		if s[1] > uint64(k.limits.Output) {
-			k.exceed("output", "set an output of %d bytes; the limit is %d", s[1], k.limits.Output)
+			k.exceed("set an output of %d bytes; the limit is %d", s[1], k.limits.Output)
 		}
 		k.spend(s[1])
 		k.output = append([]byte(nil), k.at(s[0], s[1])...)
@@ -441,19 +437,30 @@ var kernelFunctions = map[string]func(k *kernel, stack []uint64){
 		}
 		const mostError = 64 << 10
 		said := k.whole(s[0])
-		k.failure = append([]byte{}, said[:min(len(said), mostError)]...)
+		said = said[:min(len(said), mostError)]
+		k.spend(uint64(len(said)))
+		k.failure = append([]byte{}, said...)
 	},
 	"error_get": func(k *kernel, s []uint64) { s[0] = k.put(k.failure) },
 	"config_get": func(k *kernel, s []uint64) {
-		s[0] = k.put([]byte(k.env.Config[string(k.whole(s[0]))]))
+		key := k.whole(s[0])
+		value := k.env.Config[string(key)]
+		k.spend(uint64(len(key) + len(value)))
+		s[0] = k.put([]byte(value))
 	},
-	"var_get": func(k *kernel, s []uint64) { s[0] = k.put(k.vars[string(k.whole(s[0]))]) },
+	"var_get": func(k *kernel, s []uint64) {
+		name := k.whole(s[0])
+		k.spend(uint64(len(name)))
+		s[0] = k.put(k.vars[string(name)])
+	},
 	"var_set": func(k *kernel, s []uint64) {
 		var value []byte
 		if s[1] != 0 {
 			value = k.whole(s[1])
 		}
-		k.setVar(string(k.whole(s[0])), value)
+		name := k.whole(s[0])
+		k.spend(uint64(len(name)))
+		k.setVar(string(name), value)
 	},
 	"http_request":     func(k *kernel, s []uint64) { s[0] = k.http(s[0], s[1]) },
 	"http_status_code": func(k *kernel, s []uint64) { s[0] = uint64(uint32(k.status)) },

@@ -76,7 +76,12 @@ func (p *pool) acquire(ctx context.Context, tenant string) (*instance, error) {
 			if p.total > 0 && errors.Is(err, errMemory) {
 				return p.wait(ctx, tenant)
 			}
-			p.failWaiting(err)
+			switch {
+			case ctx.Err() == nil:
+				p.failWaiting(err)
+			case len(p.turns) > 0 && p.making == 0: // who waits has not given up
+				p.makeAhead()
+			}
 			p.mu.Unlock()
 			return nil, err
 		}

@@ -210,6 +210,7 @@ func (k *kernel) wasiWrite(s []uint64) uint64 {
 	if vectors == nil {
 		return wasiFault
 	}
+	k.spend(uint64(len(vectors)))
 	var total uint64
 	for ; len(vectors) > 0; vectors = vectors[8:] {
 		b := k.guest(binary.LittleEndian.Uint32(vectors), binary.LittleEndian.Uint32(vectors[4:]))

@@ -12,6 +12,7 @@ package rewrite
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 	"strings"
 )
 
@@ -73,7 +74,7 @@ type Options struct {
 	Track bool
 	// DetachData takes the contents of active data segments out of the
 	// module, into Result.Data; the host applies them. It does so only where
-	// every offset is a constant.
+	// every offset is a constant and there is no start function.
 	DetachData bool
 	// MaxPages and MaxTable bound the growth of memory and of each table;
 	// 0 leaves them as they are. A module that begins above them is refused.
@@ -92,6 +93,8 @@ type Result struct {
 	Detached bool
 	// Globals are the mutable globals that were exported, by their indexes.
 	Globals []Global
+	// Imports are the tables and globals that come from outside, in words.
+	Imports []string
 	// HasMemory tells that the module defines a memory, of MinPages; tracking
 	// has Chunks marks for it.
 	HasMemory bool
@@ -118,9 +121,8 @@ type Global struct {
 // Error is a module that can't be rewritten: it is malformed, passes a bound,
 // or needs what is not offered.
 type Error struct {
-	// Limit is which bound of [Options] it passes: functions, function,
-	// table_entries, memory, targets or locals; "" for none.
-	Limit string
+	// Limit tells that it passes a bound of [Options].
+	Limit bool
 	// Offset is the position in the module.
 	Offset  int
 	Message string
@@ -267,7 +269,7 @@ func (m *module) section(s section) {
 	case 2:
 		for range r.count() {
 			module := r.name()
-			r.name()
+			name := r.name()
 			if module == Module {
 				r.fail("the import module %s is reserved", Module)
 			}
@@ -278,6 +280,7 @@ func (m *module) section(s section) {
 			case 1:
 				m.tables = append(m.tables, m.tableType(r))
 				m.importedTables++
+				m.out.Imports = append(m.out.Imports, module+" "+name+" (table)")
 			case 2:
 				m.memories = append(m.memories, m.memoryType(r))
 				m.importedMemories++
@@ -285,6 +288,7 @@ func (m *module) section(s section) {
 				t, mut := r.valueType(), r.byte()
 				m.globals, m.mutable = append(m.globals, Global{Type: t}), append(m.mutable, mut == 1)
 				m.importedGlobals++
+				m.out.Imports = append(m.out.Imports, module+" "+name+" (global)")
 			default:
 				r.fail("an import of kind %d is not supported", kind)
 			}
@@ -292,7 +296,7 @@ func (m *module) section(s section) {
 	case 3:
 		n := r.count()
 		if most := m.options.MaxFunctions; most > 0 && n > most {
-			r.limit("functions", "the module has %d functions; the limit is %d", n, most)
+			r.limit("the module has %d functions; the limit is %d", n, most)
 		}
 		m.out.Functions = n
 		for range n {
@@ -302,7 +306,7 @@ func (m *module) section(s section) {
 		for range r.count() {
 			t := m.tableType(r)
 			if most := m.options.MaxTable; most > 0 && t.min > most {
-				r.limit("table_entries", "a table begins with %d entries; the limit is %d", t.min, most)
+				r.limit("a table begins with %d entries; the limit is %d", t.min, most)
 			}
 			m.tables = append(m.tables, t)
 		}
@@ -310,7 +314,7 @@ func (m *module) section(s section) {
 		for range r.count() {
 			l := m.memoryType(r)
 			if most := m.options.MaxPages; most > 0 && l.min > most {
-				r.limit("memory", "the memory begins with %d bytes; the limit is %d", uint64(l.min)*pageBytes, uint64(most)*pageBytes)
+				r.limit("the memory begins with %d bytes; the limit is %d", uint64(l.min)*pageBytes, uint64(most)*pageBytes)
 			}
 			m.memories = append(m.memories, l)
 			m.out.HasMemory, m.out.MinPages = true, l.min
@@ -360,7 +364,7 @@ func (m *module) section(s section) {
 				r.fail("the function has %d bytes and the section ends before", size)
 			}
 			if most := m.options.MaxBody; most > 0 && size > most {
-				r.limit("function", "a function has %d bytes; the limit is %d", size, most)
+				r.limit("a function has %d bytes; the limit is %d", size, most)
 			}
 			m.codes = append(m.codes, section{10, r.i, r.i + size})
 			r.i += size
@@ -576,7 +580,8 @@ func (m *module) plan() {
 			}
 		}
 	}
-	if !o.DetachData || !m.out.HasMemory {
+	started := slices.ContainsFunc(m.sections, func(s section) bool { return s.id == 8 })
+	if !o.DetachData || !m.out.HasMemory || started { // a start function finds its data in place
 		m.out.Detached = false
 	}
 	if !m.out.Detached {

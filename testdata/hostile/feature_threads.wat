@@ -1,0 +1,10 @@
+;; Atomics on a shared memory.
+;; @load invalid "."
+(module
+  (import "extism:host/env" "input_offset" (func $input_offset (result i64)))
+  (import "extism:host/env" "input_length" (func $input_length (result i64)))
+  (import "extism:host/env" "output_set" (func $output_set (param i64 i64)))
+  (memory 1 1 shared)
+  (func (export "run") (drop (i32.atomic.rmw.add (i32.const 0) (i32.const 1))))
+  (func (export "good") (call $output_set (call $input_offset) (call $input_length)))
+)

@@ -1,0 +1,9 @@
+;; A memory that begins with 4 GiB.
+;; @load invalid|limit "memory"
+(module
+  (import "extism:host/env" "input_offset" (func $input_offset (result i64)))
+  (import "extism:host/env" "input_length" (func $input_length (result i64)))
+  (import "extism:host/env" "output_set" (func $output_set (param i64 i64)))
+  (memory 65536)
+  (func (export "good") (call $output_set (call $input_offset) (call $input_length)))
+)

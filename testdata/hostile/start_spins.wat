@@ -1,0 +1,12 @@
+;; A start function that spins.
+;; @limits time=150ms
+;; @begin time "ran longer than 150ms"
+(module
+  (import "extism:host/env" "input_offset" (func $input_offset (result i64)))
+  (import "extism:host/env" "input_length" (func $input_length (result i64)))
+  (import "extism:host/env" "output_set" (func $output_set (param i64 i64)))
+  (memory 1)
+  (start $start)
+  (func $start (loop (br 0)))
+  (func (export "good") (call $output_set (call $input_offset) (call $input_length)))
+)

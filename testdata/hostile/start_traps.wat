@@ -1,0 +1,11 @@
+;; A start function that traps.
+;; @begin trap "its start-up: trapped: .*unreachable"
+(module
+  (import "extism:host/env" "input_offset" (func $input_offset (result i64)))
+  (import "extism:host/env" "input_length" (func $input_length (result i64)))
+  (import "extism:host/env" "output_set" (func $output_set (param i64 i64)))
+  (memory 1)
+  (start $start)
+  (func $start (unreachable))
+  (func (export "good") (call $output_set (call $input_offset) (call $input_length)))
+)
