@@ -90,6 +90,15 @@ type Limits struct {
 	LogLines     int           `yaml:"log_lines" doc:"Log lines that are kept."`
 	Vars         Size          `yaml:"vars" doc:"Variables."`
 	Module       Size          `yaml:"module" doc:"The module's own file."`
+
+	MaxFuel       int           `yaml:"max_fuel" doc:"Work, in instructions; without it, what time allows."`
+	TableEntries  int           `yaml:"table_entries" doc:"Entries of each table."`
+	Functions     int           `yaml:"functions" doc:"Functions of the module."`
+	Function      Size          `yaml:"function" doc:"Bytes of one function."`
+	CompileTime   time.Duration `yaml:"compile_time" doc:"Time to compile the module."`
+	Instances     int           `yaml:"instances" doc:"Calls at once."`
+	IdleInstances int           `yaml:"idle_instances" doc:"Instances that are kept while nobody calls."`
+	Wait          time.Duration `yaml:"wait" doc:"Time that a call waits for an instance."`
 }
 
 // Credential is a named credential. Exactly one of Anonymous, Basic, Bearer,

@@ -27,6 +27,8 @@ func connectorSpec(p config.Plugin) connector.Spec {
 			MemoryBytes: int64(l.Memory), Time: l.Time, Input: int(l.Input), Output: int(l.Output), LogBytes: int(l.Log), LogLines: l.LogLines,
 			HTTPCalls: l.HTTPCalls, HTTPRequestBytes: int64(l.HTTPRequest), HTTPResponseBytes: int64(l.HTTPResponse),
 			VarBytes: int(l.Vars), ModuleBytes: int(l.Module),
+			MaxFuel: int64(l.MaxFuel), TableEntries: l.TableEntries, Functions: l.Functions, FunctionBytes: int(l.Function), CompileTime: l.CompileTime,
+			Instances: l.Instances, IdleInstances: l.IdleInstances, Wait: l.Wait,
 		},
 	}
 }

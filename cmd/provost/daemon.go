@@ -86,7 +86,8 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	d.egress = egress{callout.New(callout.Options{Logger: log, Sealer: sealer, Observe: d.metrics.Callout})}
 	d.catalogue = connector.New(connector.Options{Sandbox: d.sandbox, Egress: d.egress, Logger: log, Observe: func(o connector.Observation) {
-		d.metrics.Call(o.Connector, o.Operation, o.Outcome, o.Duration, o.MemoryBytes)
+		d.metrics.Call(metrics.Call{Connector: o.Connector, Operation: o.Operation, Outcome: o.Outcome, Limit: o.Limit,
+			Took: o.Duration, Waited: o.Waited, MemoryBytes: o.MemoryBytes, Fuel: o.Fuel})
 	}})
 	if d.store, err = store.Open(ctx, cfg.Database.URL, store.Options{Logger: log}); err != nil {
 		return nil, err
@@ -330,6 +331,10 @@ func (d *daemon) snapshot(ctx context.Context) (metrics.Snapshot, error) {
 		}
 		return nil
 	})
+	s.SandboxBytes, s.Instances = d.sandbox.MemoryBytes(), map[string]metrics.Instances{}
+	for name, p := range d.catalogue.Pools() {
+		s.Instances[name] = metrics.Instances{All: p.Instances, Idle: p.Idle, Waiting: p.Waiting}
+	}
 	return s, err
 }
 

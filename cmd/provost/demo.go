@@ -348,6 +348,7 @@ func (s *story) table(ctx context.Context, run request) error {
 	linked := 0
 	var sandboxTime []time.Duration
 	var memory int64
+	var fuel []int64
 	requests, err := pages(0, func(n int, last request) ([]request, error) {
 		q := url.Values{"state": {string(host.StateCompleted)}, "limit": {fmt.Sprint(n)}}
 		if last.UserProvisioningRequest != nil {
@@ -372,10 +373,12 @@ func (s *story) table(ctx context.Context, run request) error {
 			if l.Trace != nil && r.Operation != host.Reconcile {
 				sandboxTime = append(sandboxTime, l.Trace.Duration-l.Trace.HTTPDuration)
 				memory = max(memory, l.Trace.MemoryBytes)
+				fuel = append(fuel, l.Trace.Fuel)
 			}
 		}
 	}
 	slices.Sort(sandboxTime)
+	slices.Sort(fuel)
 	fmt.Fprintf(s.out, "\nAcme (SCIM 2.0 on %s)%*s in %.1f s\n", strings.TrimPrefix(s.url, "http://"), 36, "", time.Since(s.begin).Seconds())
 	line := func(what string, n int64, means, next string) {
 		fmt.Fprintf(s.out, "  %-12s %5d   %-46s %s\n", what, n, means, next)
@@ -386,8 +389,8 @@ func (s *story) table(ctx context.Context, run request) error {
 	line("deactivated", int64(done[host.Deactivate]), "people who left", "")
 	line("found", run.Summary["orphaned"], "accounts that belong to nobody", "-> provost account list --app acme --state orphaned")
 	line("drifted", run.Summary["drifted"], "accounts that were changed over there", "-> provost account list --app acme --drifted")
-	fmt.Fprintf(s.out, "A call took %s in the sandbox (the median of %d), at most %.1f MB of memory, and never saw the secret.\n",
-		durationText(sandboxTime[len(sandboxTime)/2]), len(sandboxTime), float64(memory)/(1<<20))
+	fmt.Fprintf(s.out, "A call took %s in the sandbox and %s of fuel (the medians of %d), at most %.1f MB of memory, and never saw the secret.\n",
+		durationText(sandboxTime[len(sandboxTime)/2]), fuelText(fuel[len(fuel)/2]), len(sandboxTime), float64(memory)/(1<<20))
 	fmt.Fprintln(s.out, "Try it on a server of your own: the README's first config, then provost serve --config provost.yaml")
 	return nil
 }

@@ -195,6 +195,7 @@ type trialUsage struct {
 	Milliseconds     float64        `json:"milliseconds"`
 	HTTPMilliseconds float64        `json:"httpMilliseconds"`
 	MemoryBytes      int64          `json:"memoryBytes"`
+	Fuel             int64          `json:"fuel"`
 	HTTPCalls        int            `json:"httpCalls"`
 	Callouts         []host.Callout `json:"callouts"`
 }
@@ -214,7 +215,7 @@ func (t *trialCall) show(cmd *cobra.Command, out any, trace host.CallTrace, fail
 	if t.output != term.FormatTable {
 		r := trialResult{Output: out, Logs: append([]string{}, trace.Logs...), Usage: trialUsage{
 			Milliseconds: milliseconds(trace.Duration), HTTPMilliseconds: milliseconds(trace.HTTPDuration),
-			MemoryBytes: trace.MemoryBytes, HTTPCalls: len(trace.Callouts), Callouts: append([]host.Callout{}, trace.Callouts...),
+			MemoryBytes: trace.MemoryBytes, Fuel: trace.Fuel, HTTPCalls: len(trace.Callouts), Callouts: append([]host.Callout{}, trace.Callouts...),
 		}}
 		var e *host.Error
 		if errors.As(failure, &e) {
@@ -259,7 +260,7 @@ func traceText(trace host.CallTrace, failure error) string {
 		if trace.HTTPDuration > 0 {
 			fmt.Fprintf(&b, " (%s of it HTTP)", durationText(trace.HTTPDuration))
 		}
-		fmt.Fprintf(&b, ", %s of memory, %d HTTP calls\n", bytesText(trace.MemoryBytes), len(trace.Callouts))
+		fmt.Fprintf(&b, ", %s of fuel, %s of memory, %d HTTP calls\n", fuelText(trace.Fuel), bytesText(trace.MemoryBytes), len(trace.Callouts))
 	}
 	var e *host.Error
 	if errors.As(failure, &e) {
@@ -276,10 +277,25 @@ func traceText(trace host.CallTrace, failure error) string {
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func durationText(d time.Duration) string {
+	if d < time.Millisecond {
+		return fmt.Sprintf("%d µs", d.Microseconds())
+	}
 	if d < time.Second {
 		return fmt.Sprintf("%.1f ms", milliseconds(d))
 	}
 	return fmt.Sprintf("%.2f s", d.Seconds())
+}
+
+// fuelText is an amount of fuel, in instructions.
+func fuelText(n int64) string {
+	switch {
+	case n < 10_000:
+		return fmt.Sprint(n)
+	case n < 10_000_000:
+		return fmt.Sprintf("%.0f k", float64(n)/1e3)
+	default:
+		return fmt.Sprintf("%.0f M", float64(n)/1e6)
+	}
 }
 
 func operationNames(ops []pdk.Operation) string {

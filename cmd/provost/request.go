@@ -135,8 +135,8 @@ func showRequest(ctx context.Context, w io.Writer, format string, c *client, r r
 			continue
 		}
 		t := l.Trace
-		fmt.Fprintf(w, "%16s%s · %s in the sandbox · %.1f MB · %d calls\n", "", t.Connector,
-			(t.Duration - t.HTTPDuration).Round(10*time.Microsecond), float64(t.MemoryBytes)/(1<<20), len(t.Callouts))
+		fmt.Fprintf(w, "%16s%s · %s in the sandbox · %s of fuel · %.1f MB · %d calls\n", "", t.Connector,
+			(t.Duration - t.HTTPDuration).Round(10*time.Microsecond), fuelText(t.Fuel), float64(t.MemoryBytes)/(1<<20), len(t.Callouts))
 		for _, call := range t.Callouts {
 			fmt.Fprintf(w, "%18s%s %s  %s in %s\n", "", call.Method, call.URL, statusText(call), call.Duration.Round(10*time.Microsecond))
 		}

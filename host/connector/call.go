@@ -3,6 +3,7 @@ package connector
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -116,6 +117,8 @@ func call[T any](ctx context.Context, k *Connector, op pdk.Operation, in pdk.Inp
 	r.trace = host.CallTrace{Connector: k.label(), Operation: string(op)}
 	r.log = o.Logger.With("connector", k.label(), "operation", string(op), "request", in.UserProvisioningRequestId)
 
+	var usage sandbox.Usage
+	limit := ""
 	out, err := func() (T, error) {
 		if !k.Supports(op) {
 			return none, host.Errorf(host.Unsupported, "connector %s can't %s; it can: %s", k.label(), op, words(k.description.Operations))
@@ -124,10 +127,14 @@ func call[T any](ctx context.Context, k *Connector, op pdk.Operation, in pdk.Inp
 		if err != nil {
 			return none, err
 		}
-		b, usage, err := k.module.Call(ctx, string(op), input, sandbox.Env{Tenant: r.tenant(), HTTP: r.http, Log: r.line})
+		var b []byte
+		b, usage, err = k.module.Call(ctx, string(op), input, sandbox.Env{Tenant: r.tenant(), HTTP: r.http, Log: r.line})
 		r.trace.Duration, r.trace.HTTPDuration = usage.Duration, usage.HTTPDuration
 		r.trace.MemoryBytes, r.trace.Fuel = usage.MemoryBytes, usage.Fuel
 		if err != nil {
+			if e := new(sandbox.Error); errors.As(err, &e) {
+				limit = e.Limit
+			}
 			return none, r.judge(asHostError(err, k.label(), op, r.trace.Logs))
 		}
 		v, err := decode(b)
@@ -141,7 +148,7 @@ func call[T any](ctx context.Context, k *Connector, op pdk.Operation, in pdk.Inp
 		o.Observe(Observation{
 			Connector: k.name, Version: k.description.Version, Operation: string(op),
 			Outcome: cmp.Or(string(host.CodeOf(err)), "ok"), Duration: cmp.Or(r.trace.Duration, o.Now().Sub(started)),
-			HTTPDuration: r.trace.HTTPDuration, MemoryBytes: r.trace.MemoryBytes, Fuel: r.trace.Fuel, HTTPCalls: len(r.trace.Callouts),
+			HTTPDuration: r.trace.HTTPDuration, Waited: usage.Waited, Limit: limit, MemoryBytes: r.trace.MemoryBytes, Fuel: r.trace.Fuel, HTTPCalls: len(r.trace.Callouts),
 		})
 	}
 	return out, r.trace, err

@@ -34,10 +34,12 @@ type Caller struct {
 type Observation struct {
 	Connector, Version, Operation string
 	// Outcome is "ok" or a [host.Code].
-	Outcome                string
-	Duration, HTTPDuration time.Duration
-	MemoryBytes, Fuel      int64
-	HTTPCalls              int
+	Outcome string
+	// Limit is which limit of the sandbox ended the call, "" for none.
+	Limit                          string
+	Duration, HTTPDuration, Waited time.Duration
+	MemoryBytes, Fuel              int64
+	HTTPCalls                      int
 }
 
 // Options of a catalogue. Sandbox is required.
@@ -80,6 +82,19 @@ type Info struct {
 	// LastError is why the newest attempt to load failed. The connector of
 	// before, if there was one, goes on.
 	LastError string
+}
+
+// Pools tells how the instances of each connector that calls get are doing.
+func (c *Catalogue) Pools() map[string]sandbox.PoolStats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	pools := make(map[string]sandbox.PoolStats, len(c.entries))
+	for name, e := range c.entries {
+		if e.current != nil {
+			pools[name] = e.current.module.Pool()
+		}
+	}
+	return pools
 }
 
 // New makes an empty catalogue.

@@ -20,6 +20,9 @@ type Metrics struct {
 	calls       *prometheus.CounterVec
 	callSeconds *prometheus.HistogramVec
 	callMemory  *prometheus.HistogramVec
+	callFuel    *prometheus.CounterVec
+	callWait    *prometheus.HistogramVec
+	limits      *prometheus.CounterVec
 	callouts    *prometheus.CounterVec
 	calloutSecs *prometheus.HistogramVec
 	reloads     *prometheus.CounterVec
@@ -31,7 +34,13 @@ type Snapshot struct {
 	QueueDepth map[string]int64                       // by queue
 	Requests   map[string]map[host.RequestState]int64 // by app and state
 	Accounts   map[string]map[host.LinkState]int64    // by app and link state
+	Instances  map[string]Instances                   // by connector
+	// SandboxBytes is the memory of all instances.
+	SandboxBytes int64
 }
+
+// Instances are those of one connector, and the calls that wait for one.
+type Instances struct{ All, Idle, Waiting int }
 
 // New registers the metrics with r. snapshot is called on every scrape and must
 // answer within its context.
@@ -47,6 +56,15 @@ func New(r prometheus.Registerer, version string, snapshot func(context.Context)
 		callMemory: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "provost_connector_call_memory_bytes", Help: "Linear memory of the instance at the end of a call.", Buckets: prometheus.ExponentialBuckets(1<<20, 2, 8),
 		}, []string{"connector"}),
+		callFuel: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "provost_connector_fuel_total", Help: "Work of connectors, in instructions.",
+		}, []string{"connector", "operation"}),
+		callWait: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "provost_connector_wait_seconds", Help: "Time that calls waited for an instance.", Buckets: seconds,
+		}, []string{"connector"}),
+		limits: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "provost_connector_limits_exceeded_total", Help: "Calls that a limit of the sandbox ended, by limit.",
+		}, []string{"connector", "limit"}),
 		callouts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "provost_callouts_total", Help: "HTTP requests made for connectors, by named credential, method and status class (0 for no answer).",
 		}, []string{"credential", "method", "class"}),
@@ -65,7 +83,7 @@ func New(r prometheus.Registerer, version string, snapshot func(context.Context)
 		Name: "provost_build_info", Help: "1, labelled with the version.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
-	for _, c := range []prometheus.Collector{m.calls, m.callSeconds, m.callMemory, m.callouts, m.calloutSecs, m.reloads, m.reloadOK, info, &state{snapshot}} {
+	for _, c := range []prometheus.Collector{m.calls, m.callSeconds, m.callMemory, m.callFuel, m.callWait, m.limits, m.callouts, m.calloutSecs, m.reloads, m.reloadOK, info, &state{snapshot}} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}
@@ -73,11 +91,27 @@ func New(r prometheus.Registerer, version string, snapshot func(context.Context)
 	return m, nil
 }
 
-// Call records one call of a connector. outcome is "ok" or a [host.Code].
-func (m *Metrics) Call(connector, operation, outcome string, took time.Duration, memoryBytes int64) {
-	m.calls.WithLabelValues(connector, operation, outcome).Inc()
-	m.callSeconds.WithLabelValues(connector, operation).Observe(took.Seconds())
-	m.callMemory.WithLabelValues(connector).Observe(float64(memoryBytes))
+// Call is one call of a connector.
+type Call struct {
+	Connector, Operation string
+	// Outcome is "ok" or a [host.Code]; Limit is which limit of the sandbox
+	// ended the call, "" for none.
+	Outcome, Limit string
+	Took, Waited   time.Duration
+	MemoryBytes    int64
+	Fuel           int64
+}
+
+// Call records one call of a connector.
+func (m *Metrics) Call(c Call) {
+	m.calls.WithLabelValues(c.Connector, c.Operation, c.Outcome).Inc()
+	m.callSeconds.WithLabelValues(c.Connector, c.Operation).Observe(c.Took.Seconds())
+	m.callMemory.WithLabelValues(c.Connector).Observe(float64(c.MemoryBytes))
+	m.callFuel.WithLabelValues(c.Connector, c.Operation).Add(float64(c.Fuel))
+	m.callWait.WithLabelValues(c.Connector).Observe(c.Waited.Seconds())
+	if c.Limit != "" {
+		m.limits.WithLabelValues(c.Connector, c.Limit).Inc()
+	}
 }
 
 // Callout records one HTTP request made for a connector; status 0 is one that
@@ -116,6 +150,9 @@ type state struct {
 var (
 	queueDepth = prometheus.NewDesc("provost_queue_depth", "Jobs that wait or run, by queue.", []string{"queue"}, nil)
 	requests   = prometheus.NewDesc("provost_requests", "Stored requests, by app and state.", []string{"app", "state"}, nil)
+	instances  = prometheus.NewDesc("provost_connector_instances", "Instances of connectors, by state (busy or idle).", []string{"connector", "state"}, nil)
+	waiting    = prometheus.NewDesc("provost_connector_waiting_calls", "Calls that wait for an instance.", []string{"connector"}, nil)
+	memory     = prometheus.NewDesc("provost_sandbox_memory_bytes", "Memory of all instances of connectors.", nil, nil)
 	accounts   = prometheus.NewDesc("provost_accounts", "Known accounts, by app and link state.", []string{"app", "link_state"}, nil)
 )
 
@@ -123,6 +160,9 @@ func (s *state) Describe(ch chan<- *prometheus.Desc) {
 	ch <- queueDepth
 	ch <- requests
 	ch <- accounts
+	ch <- instances
+	ch <- waiting
+	ch <- memory
 }
 
 const scrapeTimeout = 5 * time.Second
@@ -142,6 +182,12 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 		for _, st := range host.RequestStates {
 			ch <- prometheus.MustNewConstMetric(requests, prometheus.GaugeValue, float64(byState[st]), app, string(st))
 		}
+	}
+	ch <- prometheus.MustNewConstMetric(memory, prometheus.GaugeValue, float64(now.SandboxBytes))
+	for connector, n := range now.Instances {
+		ch <- prometheus.MustNewConstMetric(instances, prometheus.GaugeValue, float64(n.All-n.Idle), connector, "busy")
+		ch <- prometheus.MustNewConstMetric(instances, prometheus.GaugeValue, float64(n.Idle), connector, "idle")
+		ch <- prometheus.MustNewConstMetric(waiting, prometheus.GaugeValue, float64(n.Waiting), connector)
 	}
 	for app, byState := range now.Accounts {
 		for _, st := range host.LinkStates {

@@ -25,7 +25,7 @@ func TestEveryMetricPassesPrometheusLinterAndIsCounted(t *testing.T) {
 		}, nil
 	})
 	require.NoError(t, err)
-	m.Call("scim", "create", "ok", time.Millisecond, 4<<20)
+	m.Call(metrics.Call{Connector: "scim", Operation: "create", Outcome: "ok", Took: time.Millisecond, MemoryBytes: 4 << 20, Fuel: 1000})
 	m.Callout("Acme", "POST", 201, time.Millisecond)
 	m.Callout("Acme", "BREW", 0, time.Millisecond)
 	m.Reload(false)

@@ -45,8 +45,8 @@ type HTTPResponse struct {
 
 // Usage is what a call cost.
 type Usage struct {
-	// Duration is the whole call; HTTPDuration the part spent in Env.HTTP,
-	// Waited the part before there was an instance.
+	// Duration is the call's from when it had an instance; HTTPDuration the
+	// part of it spent in Env.HTTP. Waited is how long it had none.
 	Duration, HTTPDuration, Waited time.Duration
 	// MemoryBytes is the guest's linear memory at the end.
 	MemoryBytes int64
@@ -80,13 +80,14 @@ func (m *Module) Call(ctx context.Context, export string, input []byte, env Env)
 		return nil, usage, fail(KindInvalid, "%v", err)
 	}
 	if len(input) > m.limits.Input {
-		return nil, usage, fail(KindLimit, "the input has %d bytes; the limit is %d", len(input), m.limits.Input)
+		e := fail(KindLimit, "the input has %d bytes; the limit is %d", len(input), m.limits.Input)
+		e.Limit = "input"
+		return nil, usage, e
 	}
 	begin := time.Now()
 	i, err := m.pool.acquire(ctx, env.Tenant)
 	usage.Waited = time.Since(begin)
 	if err != nil {
-		usage.Duration = usage.Waited
 		var e *Error
 		switch {
 		case ctx.Err() != nil:
@@ -105,6 +106,7 @@ func (m *Module) Call(ctx context.Context, export string, input []byte, env Env)
 		return nil, usage, fail(KindTrap, "its start-up failed: %v", err)
 	}
 	k := i.kernel
+	begin = time.Now()
 	runErr := i.run(ctx, export, input, env)
 	k.printed.flush()
 	usage.Duration, usage.HTTPDuration, usage.Fuel = time.Since(begin), k.httpDuration, k.meter.used
@@ -126,9 +128,9 @@ func (m *Module) explain(ctx context.Context, export string, i *instance, result
 	var exit *sys.ExitError
 	switch {
 	case k.ending == endTime:
-		e.Kind, e.Message = KindTime, fmt.Sprintf("ran longer than %s (time in HTTP not counted) and was stopped", m.limits.Time)
+		e.Kind, e.Limit, e.Message = KindTime, "time", fmt.Sprintf("ran longer than %s (time in HTTP not counted) and was stopped", m.limits.Time)
 	case k.ending == endLimit:
-		e.Kind, e.Message = KindLimit, k.exceeded
+		e.Kind, e.Limit, e.Message = KindLimit, k.limit, k.exceeded
 	case k.ending == endCancelled || runErr != nil && ctx.Err() != nil:
 		e.Kind, e.Message, e.Err = KindCancelled, "cancelled", ctx.Err()
 	case k.failure != nil:
@@ -136,7 +138,7 @@ func (m *Module) explain(ctx context.Context, export string, i *instance, result
 	case runErr == nil:
 		e.Kind, e.Message = KindGuest, fmt.Sprintf("returned %d and set no error", result)
 	case i.refusedGrowth() > 0:
-		e.Kind, e.Message = KindLimit, fmt.Sprintf("asked for %d bytes of memory beyond its %d, was refused (the limit is %d), and trapped: %s%s",
+		e.Kind, e.Limit, e.Message = KindLimit, "memory", fmt.Sprintf("asked for %d bytes of memory beyond its %d, was refused (the limit is %d), and trapped: %s%s",
 			i.refusedGrowth(), i.visible(), m.limits.MemoryBytes, firstLine(runErr), said(e.Logs))
 	case errors.As(runErr, &exit):
 		e.Message = fmt.Sprintf("ended the program with code %d%s", exit.ExitCode(), said(e.Logs))

@@ -27,7 +27,10 @@ const (
 // Error is a failure of a module. It names the module and the export, and
 // carries the last lines that the guest logged.
 type Error struct {
-	Kind    Kind
+	Kind Kind
+	// Limit is which limit was passed, by its name in a configuration, for
+	// KindLimit and KindTime.
+	Limit   string
 	Module  string
 	Export  string
 	Message string

@@ -33,8 +33,8 @@ type kernel struct {
 	started time.Time
 	meter   meter
 	ending  ending
-	// exceeded is which limit ended the call, for endLimit.
-	exceeded string
+	// exceeded says what ended the call, and limit which one, for endLimit.
+	exceeded, limit string
 	// overflowed tells that the guest's stack grew to its end.
 	overflowed bool
 
@@ -110,8 +110,8 @@ func (k *kernel) end() {
 func trap(format string, args ...any) { panic(fmt.Errorf(format, args...)) }
 
 // exceed ends the call because of a limit.
-func (k *kernel) exceed(format string, args ...any) {
-	k.ending, k.exceeded = endLimit, fmt.Sprintf(format, args...)
+func (k *kernel) exceed(limit, format string, args ...any) {
+	k.ending, k.limit, k.exceeded = endLimit, limit, fmt.Sprintf(format, args...)
 	trap("%s", k.exceeded)
 }
 
@@ -157,10 +157,10 @@ func (k *kernel) alloc(n uint64) uint64 {
 
 func (k *kernel) reserve(n uint64) uint64 {
 	if n > uint64(k.limits.kernelBytes()) || k.held+int64(n) > k.limits.kernelBytes() {
-		k.exceed("asked the host for more than %d bytes of memory", k.limits.kernelBytes())
+		k.exceed("host_memory", "asked the host for more than %d bytes of memory", k.limits.kernelBytes())
 	}
 	if len(k.blocks) >= mostBlocks {
-		k.exceed("holds more than %d blocks of the host's memory", mostBlocks)
+		k.exceed("host_memory", "holds more than %d blocks of the host's memory", mostBlocks)
 	}
 	offset := k.next
 	k.held += int64(n)
@@ -273,7 +273,7 @@ func (k *kernel) setVar(name string, value []byte) {
 		return
 	}
 	if k.varBytes+len(value)+len(name) > k.limits.VarBytes {
-		k.exceed("kept more than %d bytes in vars", k.limits.VarBytes)
+		k.exceed("vars", "kept more than %d bytes in vars", k.limits.VarBytes)
 	}
 	if k.vars == nil {
 		k.vars = map[string][]byte{}
@@ -308,15 +308,13 @@ func (k *kernel) log(level slog.Level, line string) {
 	}
 }
 
-func (k *kernel) lastLogs() []string { return k.recent }
-
 // http performs one request of the guest and returns the offset of the
 // answer's body.
 func (k *kernel) http(request, body uint64) uint64 {
 	k.status, k.header = 0, nil
 	k.spend(uint64(len(k.whole(request))))
 	if k.httpCalls++; k.httpCalls > k.limits.HTTPCalls {
-		k.exceed("made more than %d HTTP calls", k.limits.HTTPCalls)
+		k.exceed("http_calls", "made more than %d HTTP calls", k.limits.HTTPCalls)
 	}
 	var r struct {
 		URL     string            `json:"url"`
@@ -338,7 +336,7 @@ func (k *kernel) http(request, body uint64) uint64 {
 		out.Body = append([]byte(nil), k.whole(body)...)
 	}
 	if k.httpOut += int64(len(out.Body)); k.httpOut > k.limits.HTTPRequestBytes {
-		k.exceed("sent more than %d bytes over HTTP", k.limits.HTTPRequestBytes)
+		k.exceed("http_request", "sent more than %d bytes over HTTP", k.limits.HTTPRequestBytes)
 	}
 	k.check(time.Now())
 	answer := &HTTPResponse{Body: []byte(`{"type":"PermissionDenied","message":"HTTP is not allowed in this call"}`)}
@@ -348,7 +346,7 @@ func (k *kernel) http(request, body uint64) uint64 {
 		k.httpDuration += time.Since(begin)
 	}
 	if k.httpIn += int64(len(answer.Body)); k.httpIn > k.limits.HTTPResponseBytes {
-		k.exceed("received more than %d bytes over HTTP", k.limits.HTTPResponseBytes)
+		k.exceed("http_response", "received more than %d bytes over HTTP", k.limits.HTTPResponseBytes)
 	}
 	k.status = int32(answer.Status)
 	header := answer.Header
@@ -425,7 +423,7 @@ var kernelFunctions = map[string]func(k *kernel, stack []uint64){
 			return
 		}
 		if s[1] > uint64(k.limits.Output) {
-			k.exceed("set an output of %d bytes; the limit is %d", s[1], k.limits.Output)
+			k.exceed("output", "set an output of %d bytes; the limit is %d", s[1], k.limits.Output)
 		}
 		k.spend(s[1])
 		k.output = append([]byte(nil), k.at(s[0], s[1])...)

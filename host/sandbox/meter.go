@@ -55,7 +55,7 @@ func (k *kernel) refill(fuel int64) int64 {
 	grant := m.slice
 	if most := k.limits.MaxFuel; most > 0 {
 		if used >= most {
-			k.exceed("did more work than it may: its fuel of %d units is used up", most)
+			k.exceed("max_fuel", "did more work than it may: its fuel of %d units is used up", most)
 		}
 		grant = min(grant, most-used)
 	}
