@@ -45,6 +45,8 @@ type instance struct {
 	written []uint64
 	stack   [1]uint64
 	freed   bool
+	// pure tells that it is in its pristine state.
+	pure bool
 	// idleSince is when it came to rest in the pool.
 	idleSince time.Time
 }
@@ -298,6 +300,7 @@ func (i *instance) clean() {
 		i.refused.Set(0)
 	}
 	i.kernel.end()
+	i.pure = true
 }
 
 func (i *instance) setGlobals() {
@@ -334,6 +337,12 @@ func (i *instance) marks() {
 	}
 }
 
+// unfit tells that the instance can't be reset: the guest changed a table,
+// dropped a segment, or grew its stack to the end.
+func (i *instance) unfit() bool {
+	return !i.owner.resettable || i.stale.Get() != 0 || i.kernel.overflowed
+}
+
 // reset puts the instance back into the pristine state. It is false where that
 // can't be done, and the instance has to be closed.
 func (i *instance) reset() (ok bool) {
@@ -343,7 +352,7 @@ func (i *instance) reset() (ok bool) {
 			ok = false
 		}
 	}()
-	if !i.owner.resettable || i.stale.Get() != 0 || i.kernel.overflowed {
+	if i.unfit() {
 		return false
 	}
 	i.setGlobals()

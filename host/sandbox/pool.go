@@ -13,16 +13,18 @@ var (
 	errMemory = errors.New("there is no memory for another instance")
 )
 
-// pool has the instances of a module. Those at rest are in their pristine
-// state; one that comes back is reset while nobody waits for it.
+// pool has the instances of a module. One that comes back from a call is reset
+// a little later, when nobody waits for it; a call that comes before that
+// resets it itself, while its memory is still in the caches of this core.
 type pool struct {
 	module *Module
 
 	mu sync.Mutex
-	// idle are at rest, the one that was used last at the end.
-	idle []*instance
-	// total counts the idle ones, those in a call, those being reset and those
-	// being made.
+	// idle are at rest in their pristine state, used those at rest that have
+	// to be reset before; the one that was used last stands at the end.
+	idle, used []*instance
+	// total counts these, those in a call, those being reset and those being
+	// made.
 	total  int
 	making int
 	// queues are calls that wait, by tenant; turns is the order in which
@@ -49,16 +51,42 @@ type grant struct {
 // acquire returns a pristine instance: one at rest, a new one, or, when there
 // are as many as there may be, the next that comes back, tenants in turn.
 func (p *pool) acquire(ctx context.Context, tenant string) (*instance, error) {
+	for {
+		i, err := p.next(ctx, tenant)
+		if err != nil {
+			return nil, err
+		}
+		if i.pure || i.reset() {
+			i.pure = false
+			return i, nil
+		}
+		p.discard(i)
+	}
+}
+
+func last(list *[]*instance) *instance {
+	n := len(*list) - 1
+	i := (*list)[n]
+	(*list)[n] = nil
+	*list = (*list)[:n]
+	return i
+}
+
+// next is acquire for an instance that may have to be reset.
+func (p *pool) next(ctx context.Context, tenant string) (*instance, error) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
 		return nil, errClosed
 	}
-	if n := len(p.idle); n > 0 {
-		i := p.idle[n-1]
-		p.idle[n-1] = nil
-		p.idle = p.idle[:n-1]
-		if n == 1 && p.making == 0 && p.total < p.module.limits.Instances {
+	if len(p.idle)+len(p.used) > 0 {
+		var i *instance
+		if len(p.idle) > 0 {
+			i = last(&p.idle)
+		} else {
+			i = last(&p.used)
+		}
+		if len(p.idle)+len(p.used) == 0 && p.making == 0 && p.total < p.module.limits.Instances {
 			p.makeAhead()
 		}
 		p.mu.Unlock()
@@ -91,7 +119,7 @@ func (p *pool) acquire(ctx context.Context, tenant string) (*instance, error) {
 		p.mu.Unlock()
 		return i, nil
 	}
-	if p.total < p.module.limits.Instances {
+	if p.total < p.module.limits.Instances && p.making == 0 {
 		p.makeAhead()
 	}
 	return p.wait(ctx, tenant)
@@ -211,41 +239,62 @@ func (p *pool) makeAhead() {
 	}()
 }
 
-// release takes an instance back after a call. The caller does not wait for
-// its reset.
+// release takes an instance back after a call, as it is.
 func (p *pool) release(i *instance) {
-	p.work.Add(1)
-	go func() {
-		defer p.work.Done()
-		if i.reset() {
-			p.give(i)
-			return
-		}
-		i.close()
-		p.mu.Lock()
-		p.total--
-		if len(p.turns) > 0 && p.making == 0 && p.total < p.module.limits.Instances {
-			p.makeAhead()
-		}
-		p.mu.Unlock()
-	}()
+	if i.unfit() {
+		p.discard(i)
+		return
+	}
+	p.give(i)
 }
 
-// give hands a pristine instance to whose turn it is, or puts it to rest.
+// discard closes an instance that can't be reset.
+func (p *pool) discard(i *instance) {
+	i.close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.total--
+	if len(p.turns) > 0 && p.making == 0 && p.total < p.module.limits.Instances {
+		p.makeAhead()
+	}
+}
+
+// give hands an instance to whose turn it is, or puts it to rest.
 func (p *pool) give(i *instance) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	switch w := p.nextWaiter(); {
+	case w != nil:
+		w.got <- grant{instance: i}
+	case p.closed:
 		p.total--
 		i.close()
-		return
+	case i.pure:
+		i.idleSince = time.Now()
+		p.idle = append(p.idle, i)
+	default:
+		p.used = append(p.used, i)
+		p.module.runtime.used()
 	}
-	if w := p.nextWaiter(); w != nil {
-		w.got <- grant{instance: i}
-		return
+}
+
+// resetUsed resets what came back from calls.
+func (p *pool) resetUsed() {
+	for {
+		p.mu.Lock()
+		if len(p.used) == 0 || p.closed {
+			p.mu.Unlock()
+			return
+		}
+		i := p.used[0] // the one that was used last may be wanted again at once
+		p.used = append(p.used[:0], p.used[1:]...)
+		p.mu.Unlock()
+		if i.pure = i.reset(); !i.pure {
+			p.discard(i)
+			continue
+		}
+		p.give(i)
 	}
-	i.idleSince = time.Now()
-	p.idle = append(p.idle, i)
 }
 
 // trim closes instances that rest since before, all but a few, and returns how
@@ -269,8 +318,8 @@ func (p *pool) trim(before time.Time, keep int) int {
 func (p *pool) close() {
 	p.mu.Lock()
 	p.closed = true
-	idle := p.idle
-	p.idle = nil
+	idle := append(p.idle, p.used...)
+	p.idle, p.used = nil, nil
 	p.total -= len(idle)
 	p.mu.Unlock()
 	for _, i := range idle {
@@ -291,7 +340,7 @@ type PoolStats struct {
 func (p *pool) stats() PoolStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := PoolStats{Instances: p.total, Idle: len(p.idle), Waits: p.waits, Refusals: p.refusals}
+	s := PoolStats{Instances: p.total, Idle: len(p.idle) + len(p.used), Waits: p.waits, Refusals: p.refusals}
 	for _, q := range p.queues {
 		s.Waiting += len(q)
 	}

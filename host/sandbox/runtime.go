@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -51,6 +52,10 @@ type Runtime struct {
 
 	stop chan struct{}
 	done chan struct{}
+	// wake tells tidy that instances came back from calls; woken that it
+	// knows.
+	wake  chan struct{}
+	woken atomic.Bool
 }
 
 type compiled struct {
@@ -74,7 +79,7 @@ func New(ctx context.Context, o Options) (_ *Runtime, err error) {
 	if o.IdleTime == 0 {
 		o.IdleTime = time.Minute
 	}
-	r := &Runtime{options: o, compiled: map[string]*compiled{}, modules: map[*Module]bool{}, stop: make(chan struct{}), done: make(chan struct{})}
+	r := &Runtime{options: o, compiled: map[string]*compiled{}, modules: map[*Module]bool{}, stop: make(chan struct{}), done: make(chan struct{}), wake: make(chan struct{}, 1)}
 	if o.CacheDir == "" {
 		r.cache = wazero.NewCompilationCache()
 	} else if r.cache, err = wazero.NewCompilationCacheWithDir(o.CacheDir); err != nil {
@@ -92,19 +97,43 @@ func New(ctx context.Context, o Options) (_ *Runtime, err error) {
 	return r, nil
 }
 
-// tidy closes instances that nobody has needed for a while.
+// tidy resets instances that came back from calls, and closes those that
+// nobody has needed for a while.
 func (r *Runtime) tidy() {
 	defer close(r.done)
 	tick := time.NewTicker(max(r.options.IdleTime/4, time.Second))
 	defer tick.Stop()
+	reset := time.NewTimer(resetAfter)
+	defer reset.Stop()
 	for {
 		select {
 		case <-r.stop:
 			return
+		case <-r.wake:
+			reset.Reset(resetAfter)
+		case <-reset.C:
+			r.woken.Store(false)
+			for _, m := range r.loaded() {
+				m.pool.resetUsed()
+			}
 		case now := <-tick.C:
 			for _, m := range r.loaded() {
 				m.pool.trim(now.Add(-r.options.IdleTime), m.limits.IdleInstances)
 			}
+		}
+	}
+}
+
+// resetAfter is how long an instance that came back waits for a call that
+// takes it as it is.
+const resetAfter = 10 * time.Millisecond
+
+// used says that an instance came back.
+func (r *Runtime) used() {
+	if !r.woken.Swap(true) {
+		select {
+		case r.wake <- struct{}{}:
+		default: // it is on its way
 		}
 	}
 }
