@@ -186,11 +186,11 @@ func (r *Runtime) Load(ctx context.Context, name string, wasm []byte, limits Lim
 	invalid := func(format string, args ...any) error {
 		return &Error{Kind: KindInvalid, Module: name, Message: clip(fmt.Sprintf(format, args...), mostMessage)}
 	}
-	over := func(format string, args ...any) error {
-		return &Error{Kind: KindLimit, Module: name, Message: clip(fmt.Sprintf(format, args...), mostMessage)}
+	over := func(limit, format string, args ...any) error {
+		return &Error{Kind: KindLimit, Limit: limit, Module: name, Message: clip(fmt.Sprintf(format, args...), mostMessage)}
 	}
 	if len(wasm) > limits.ModuleBytes {
-		return nil, over("the module has %d bytes; the limit is %d", len(wasm), limits.ModuleBytes)
+		return nil, over("module", "the module has %d bytes; the limit is %d", len(wasm), limits.ModuleBytes)
 	}
 	if len(wasm) < 8 || string(wasm[:4]) != "\x00asm" {
 		return nil, invalid("is no WebAssembly: it does not begin with \\0asm; build it with GOOS=wasip1 GOARCH=wasm or your language's wasm target")
@@ -208,8 +208,8 @@ func (r *Runtime) Load(ctx context.Context, name string, wasm []byte, limits Lim
 		MaxFunctions: limits.Functions, MaxBody: limits.FunctionBytes, MaxTargets: mostTargets,
 	})
 	if e := new(rewrite.Error); errors.As(err, &e) {
-		if e.Limit {
-			return nil, over("%s", e.Message)
+		if e.Limit != "" {
+			return nil, over(e.Limit, "%s", e.Message)
 		}
 		return nil, invalid("is no WebAssembly that can be run here: %v", e)
 	}
@@ -233,7 +233,7 @@ func (r *Runtime) Load(ctx context.Context, name string, wasm []byte, limits Lim
 	}
 	if m.compiled, err = r.compile(ctx, info.Wasm, limits.CompileTime); err != nil {
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			return nil, over("takes longer than %s to compile", limits.CompileTime)
+			return nil, over("compile_time", "takes longer than %s to compile", limits.CompileTime)
 		}
 		return nil, invalid("%v", err)
 	}

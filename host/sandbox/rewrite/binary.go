@@ -17,8 +17,8 @@ func (r *reader) fail(format string, args ...any) {
 	panic(&Error{Offset: r.i, Message: fmt.Sprintf(format, args...)})
 }
 
-func (r *reader) limit(format string, args ...any) {
-	panic(&Error{Limit: true, Offset: r.i, Message: fmt.Sprintf(format, args...)})
+func (r *reader) limit(name, format string, args ...any) {
+	panic(&Error{Limit: name, Offset: r.i, Message: fmt.Sprintf(format, args...)})
 }
 
 func (r *reader) byte() byte {

@@ -154,7 +154,7 @@ func (c *coder) rewrite(n int) []byte {
 		n := c.r.u32()
 		t := c.r.valueType()
 		if uint64(c.locals)+uint64(n) > mostLocals {
-			c.r.limit("a function has more than %d locals", mostLocals)
+			c.r.limit("locals", "a function has more than %d locals", mostLocals)
 		}
 		c.locals += int(n)
 		c.types = extend(c.types, t, int(n))
@@ -173,7 +173,7 @@ func (c *coder) rewrite(n int) []byte {
 		c.out.byte(1, tempType[t])
 	}
 	if c.locals+len(c.order) > mostLocals {
-		c.r.limit("a function has %d locals; with what is added that is more than %d", c.locals, mostLocals)
+		c.r.limit("locals", "a function has %d locals; with what is added that is more than %d", c.locals, mostLocals)
 	}
 	c.out.raw(c.w.b)
 	return c.out.b
@@ -254,7 +254,7 @@ func (c *coder) decode() {
 		case op == opBrTable:
 			n := r.count()
 			if most := m.options.MaxTargets; most > 0 && n > most {
-				r.limit("a br_table has %d targets; the limit is %d", n, most)
+				r.limit("targets", "a br_table has %d targets; the limit is %d", n, most)
 			}
 			for range n + 1 {
 				c.target(r.u32())

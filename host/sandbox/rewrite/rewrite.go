@@ -121,8 +121,9 @@ type Global struct {
 // Error is a module that can't be rewritten: it is malformed, passes a bound,
 // or needs what is not offered.
 type Error struct {
-	// Limit tells that it passes a bound of [Options].
-	Limit bool
+	// Limit is which bound of [Options] it passes: functions, function,
+	// table_entries, memory, targets or locals; "" for none.
+	Limit string
 	// Offset is the position in the module.
 	Offset  int
 	Message string
@@ -296,7 +297,7 @@ func (m *module) section(s section) {
 	case 3:
 		n := r.count()
 		if most := m.options.MaxFunctions; most > 0 && n > most {
-			r.limit("the module has %d functions; the limit is %d", n, most)
+			r.limit("functions", "the module has %d functions; the limit is %d", n, most)
 		}
 		m.out.Functions = n
 		for range n {
@@ -306,7 +307,7 @@ func (m *module) section(s section) {
 		for range r.count() {
 			t := m.tableType(r)
 			if most := m.options.MaxTable; most > 0 && t.min > most {
-				r.limit("a table begins with %d entries; the limit is %d", t.min, most)
+				r.limit("table_entries", "a table begins with %d entries; the limit is %d", t.min, most)
 			}
 			m.tables = append(m.tables, t)
 		}
@@ -314,7 +315,7 @@ func (m *module) section(s section) {
 		for range r.count() {
 			l := m.memoryType(r)
 			if most := m.options.MaxPages; most > 0 && l.min > most {
-				r.limit("the memory begins with %d bytes; the limit is %d", uint64(l.min)*pageBytes, uint64(most)*pageBytes)
+				r.limit("memory", "the memory begins with %d bytes; the limit is %d", uint64(l.min)*pageBytes, uint64(most)*pageBytes)
 			}
 			m.memories = append(m.memories, l)
 			m.out.HasMemory, m.out.MinPages = true, l.min
@@ -364,7 +365,7 @@ func (m *module) section(s section) {
 				r.fail("the function has %d bytes and the section ends before", size)
 			}
 			if most := m.options.MaxBody; most > 0 && size > most {
-				r.limit("a function has %d bytes; the limit is %d", size, most)
+				r.limit("function", "a function has %d bytes; the limit is %d", size, most)
 			}
 			m.codes = append(m.codes, section{10, r.i, r.i + size})
 			r.i += size
