@@ -129,12 +129,8 @@ func (m *module) encode(id byte, r *reader, w *writer) {
 		for range n {
 			m.element(r, w)
 		}
-		if m.trackMemory { // what stands where there is no mark
-			w.u32(2)
-			w.u32(m.marks)
-			w.byte(0x41)
-			w.s64(int64(m.out.Chunks))
-			w.byte(0x0b, 0, 1)
+		if m.trackMemory { // declared, so that arm may name itself
+			w.byte(3, 0, 1)
 			w.u32(m.arm)
 		}
 	case 11:
@@ -313,6 +309,14 @@ func (m *module) helpers() [][]byte {
 		c.index(0x25, m.marks)
 	}
 	arm := body(0, func() {
+		// What stands where there is no mark is not left to an active segment:
+		// wazero applies none after one that does not fit, and goes on.
+		unmarked()
+		op(0xd1, 0x04, 0x40) // ref.is_null if
+		c.i32(int32(m.out.Chunks))
+		c.index(0xd2, m.arm)
+		c.index(0x26, m.marks)
+		op(0x0b)
 		c.i32(0)
 		unmarked()
 		c.i32(int32(m.out.Chunks))
