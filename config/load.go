@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -44,6 +45,32 @@ func Load(path string, checks ...Check) (*Config, error) {
 		return nil, &p
 	}
 	return load(sources, checks)
+}
+
+// Socket tells where the daemon of a configuration listens, also for one that
+// has mistakes by now: as far as it can be read. It is for a command that wants
+// to talk to the daemon, which goes on with the configuration that it has.
+func Socket(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	s := source{path, b}
+	for len(s.text) > 0 { // what stands before a fault of the file's form
+		if _, problem := parse(s); problem == nil || filepath.Ext(path) == ".json" {
+			break
+		}
+		end := bytes.LastIndexByte(bytes.TrimRight(s.text, "\n"), '\n') + 1
+		s.text = s.text[:end]
+	}
+	cfg := &Config{File: path, at: map[string]position{}}
+	d := &decoder{cfg: cfg, single: map[string]any{}, known: map[*yaml.Node][]pair{}, file: path}
+	if node, problem := parse(s); problem == nil && node != nil {
+		d.object(node, reflect.ValueOf(cfg).Elem(), "")
+	}
+	d.override()
+	cfg.fill()
+	return cfg.Listen.Socket
 }
 
 func reason(err error) string {

@@ -98,6 +98,20 @@ var transitions = map[RequestState][]RequestState{
 	StateFailed:     {StateRetried, StateManuallyCompleted},
 }
 
+// Transition is a step that a request may take.
+type Transition struct{ From, To RequestState }
+
+// Transitions lists every step that there is. The database refuses all others.
+func Transitions() []Transition {
+	var list []Transition
+	for _, from := range RequestStates {
+		for _, to := range transitions[from] {
+			list = append(list, Transition{from, to})
+		}
+	}
+	return list
+}
+
 // MayBecome tells whether the table of transitions lets s become next.
 func (s RequestState) MayBecome(next RequestState) bool {
 	return slices.Contains(transitions[s], next)

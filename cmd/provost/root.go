@@ -32,6 +32,7 @@ func execute(ctx context.Context, root *cobra.Command) error {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
+	refuseUnknownTopics(root)
 	began := false
 	prepare(root, &began)
 	cmd, err := root.ExecuteContextC(ctx)
@@ -43,6 +44,24 @@ func execute(ctx context.Context, root *cobra.Command) error {
 		return e
 	}
 	return host.Errorf(host.Usage, "%s   -> %s --help", strings.ReplaceAll(err.Error(), "\n", " "), cmd.CommandPath())
+}
+
+// refuseUnknownTopics makes help for a command that there is not wrong usage.
+func refuseUnknownTopics(root *cobra.Command) {
+	for _, help := range root.Commands() {
+		if help.Name() != "help" {
+			continue
+		}
+		help.Run = nil
+		help.RunE = func(_ *cobra.Command, args []string) error {
+			topic, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return host.Errorf(host.Usage, "there is no command %q   -> provost --help", strings.Join(args, " "))
+			}
+			topic.InitDefaultHelpFlag()
+			return topic.Help()
+		}
+	}
 }
 
 // prepare makes every command below cmd note that it began, and a command that

@@ -63,6 +63,10 @@ func (s *session) open(ctx context.Context, work bool, do func(context.Context, 
 	}
 	cfg, err := config.Load(file)
 	if err != nil {
+		// The daemon goes on with what it has, and so can be spoken to.
+		if c, ok := socketClient(config.Socket(file)); ok {
+			return errors.Join(do(ctx, c), c.close(ctx))
+		}
 		return err
 	}
 	if c, ok := socketClient(cfg.Listen.Socket); ok {

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -16,6 +17,8 @@ type migration struct {
 	version int
 	name    string
 	sql     string
+	// own is what only one database needs, by dialect.
+	own map[string]string
 }
 
 // words are what the databases call differently.
@@ -100,7 +103,19 @@ CREATE TABLE user_keys (
 );
 CREATE INDEX user_keys_by_key ON user_keys (user_provisioning_request_id, rule, link_key);
 CREATE TABLE worker_leases (client_id TEXT PRIMARY KEY, expires {bigint} NOT NULL)
-`}}
+`, nil}, {2, "states change by the table of transitions", `
+CREATE TABLE request_transitions (from_state TEXT NOT NULL, to_state TEXT NOT NULL, PRIMARY KEY (from_state, to_state))
+`, map[string]string{
+	"sqlite": `
+CREATE TRIGGER request_transition BEFORE UPDATE OF state ON user_provisioning_requests
+WHEN OLD.state <> NEW.state AND NOT EXISTS (SELECT 1 FROM request_transitions WHERE from_state = OLD.state AND to_state = NEW.state)
+BEGIN SELECT RAISE(ABORT, 'a request can''t change its state in this way'); END`,
+	"postgres": `
+CREATE FUNCTION check_request_transition() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+IF NOT EXISTS (SELECT 1 FROM request_transitions WHERE from_state = OLD.state AND to_state = NEW.state) THEN RAISE EXCEPTION 'a request can''t change its state from % to %', OLD.state, NEW.state USING ERRCODE = 'check_violation'; END IF; RETURN NEW; END $$;
+CREATE TRIGGER request_transition BEFORE UPDATE OF state ON user_provisioning_requests
+FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state) EXECUTE FUNCTION check_request_transition()`,
+}}}
 
 // schemaVersion is the newest that this binary knows.
 func schemaVersion() int { return migrations[len(migrations)-1].version }
@@ -126,7 +141,7 @@ func migrate(ctx context.Context, tx *sql.Tx, dialect string) error {
 		if m.version <= have {
 			continue
 		}
-		for statement := range strings.SplitSeq(words(dialect).Replace(m.sql), ";\n") {
+		for statement := range strings.SplitSeq(words(dialect).Replace(m.sql)+";\n"+m.own[dialect], ";\n") {
 			if strings.TrimSpace(statement) == "" {
 				continue
 			}
@@ -136,6 +151,44 @@ func migrate(ctx context.Context, tx *sql.Tx, dialect string) error {
 		}
 		insert := fmt.Sprintf("INSERT INTO provost_schema (version, name, applied) VALUES (%d, '%s', '%s')", m.version, strings.ReplaceAll(m.name, "'", "''"), time.Now().UTC().Format(time.RFC3339))
 		if _, err := tx.ExecContext(ctx, insert); err != nil {
+			return err
+		}
+	}
+	return syncTransitions(ctx, tx)
+}
+
+// syncTransitions makes the database's table of transitions that of this
+// binary.
+func syncTransitions(ctx context.Context, tx *sql.Tx) error {
+	rows, err := tx.QueryContext(ctx, "SELECT from_state, to_state FROM request_transitions")
+	if err != nil {
+		return err
+	}
+	stored := map[host.Transition]bool{}
+	for rows.Next() {
+		var t host.Transition
+		if err := rows.Scan(&t.From, &t.To); err != nil {
+			return errors.Join(err, rows.Close())
+		}
+		stored[t] = true
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	change := func(format string, t host.Transition) error {
+		_, err := tx.ExecContext(ctx, fmt.Sprintf(format, t.From, t.To)) // states are words of ours
+		return err
+	}
+	for _, t := range host.Transitions() {
+		if !stored[t] {
+			if err := change("INSERT INTO request_transitions (from_state, to_state) VALUES ('%s', '%s')", t); err != nil {
+				return err
+			}
+		}
+		delete(stored, t)
+	}
+	for t := range stored {
+		if err := change("DELETE FROM request_transitions WHERE from_state = '%s' AND to_state = '%s'", t); err != nil {
 			return err
 		}
 	}

@@ -69,6 +69,9 @@ func Open(ctx context.Context, databaseURL string, o Options) (*Store, error) {
 
 func openSQLite(databaseURL string) (*Store, error) {
 	path := strings.TrimPrefix(strings.TrimPrefix(databaseURL, "sqlite:"), "//")
+	if strings.HasPrefix(path, ":memory:") {
+		return nil, host.Errorf(host.InvalidInput, "database.url %q keeps nothing: what is stored must outlive the process; write sqlite:///var/lib/provost/provost.db", databaseURL)
+	}
 	if path == "" || strings.Contains(path, "?") {
 		return nil, host.Errorf(host.InvalidInput, "database.url %q names no file; write sqlite:///var/lib/provost/provost.db", databaseURL)
 	}
@@ -87,11 +90,11 @@ func openSQLite(databaseURL string) (*Store, error) {
 	pragmas := "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=foreign_keys(1)"
 	s := &Store{dialect: "sqlite", url: databaseURL, lock: lock}
 	if s.write, err = sql.Open("sqlite", file+pragmas+"&_txlock=immediate"); err != nil {
-		return nil, err
+		return nil, errors.Join(err, lock.Unlock())
 	}
 	s.write.SetMaxOpenConns(1) // one writer: River's authors found it the only way without SQLITE_BUSY
 	if s.read, err = sql.Open("sqlite", file+pragmas+"&_pragma=query_only(1)"); err != nil {
-		return nil, err
+		return nil, errors.Join(err, s.write.Close(), lock.Unlock())
 	}
 	s.read.SetMaxOpenConns(4)
 	s.writer, s.reader = bun.NewDB(s.write, sqlitedialect.New()), bun.NewDB(s.read, sqlitedialect.New())

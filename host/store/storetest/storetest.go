@@ -8,12 +8,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // database/sql driver "pgx"
@@ -93,10 +90,8 @@ func start() error {
 	if dir, err = os.MkdirTemp("/tmp", "storetest"); err != nil {
 		return err
 	}
-	if c := credential(); c != nil {
-		if err := os.Chown(dir, int(c.Uid), int(c.Gid)); err != nil {
-			return err
-		}
+	if err := giveToServer(dir); err != nil {
+		return err
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -112,26 +107,10 @@ func start() error {
 	return run("pg_ctl", "-D", data, "-l", filepath.Join(dir, "log"), "-w", "-o", options, "start")
 }
 
-// credential is the user that a server runs as where we are root, as whom
-// PostgreSQL refuses to run.
-func credential() *syscall.Credential {
-	if os.Getuid() != 0 {
-		return nil
-	}
-	for _, name := range []string{"postgres", "nobody"} {
-		if u, err := user.Lookup(name); err == nil {
-			uid, _ := strconv.ParseUint(u.Uid, 10, 32)
-			gid, _ := strconv.ParseUint(u.Gid, 10, 32)
-			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-		}
-	}
-	return nil
-}
-
 func run(program string, args ...string) error {
 	c := exec.Command(filepath.Join(bin, program), args...)
 	c.Dir = dir
-	c.SysProcAttr = &syscall.SysProcAttr{Credential: credential()}
+	asServer(c)
 	out, err := os.CreateTemp("", "storetest") // not a pipe: the server keeps it open
 	if err != nil {
 		return err
