@@ -31,8 +31,13 @@ type Config struct {
 	// File is the file that was read.
 	File string `yaml:"-"`
 
-	at map[string]position
+	at     map[string]position
+	digest string
 }
+
+// Digest names the text of all files: two configurations of one digest say the
+// same.
+func (c *Config) Digest() string { return c.digest }
 
 // Database says where the records are.
 type Database struct {

@@ -2,11 +2,15 @@ package config
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"sort"
 	"strings"
 
@@ -23,22 +27,35 @@ const EnvPrefix = "PROVOST"
 // defaults and checks the whole. The lists of all files are appended; a single
 // value may be set in one file only. An error is a *[Problems] with everything
 // that is wrong.
-func Load(path string, checks ...Check) (*Config, error) {
+func Load(path string, checks ...Check) (*Config, error) { return LoadWith(path, "", nil, checks...) }
+
+// LoadWith is Load of what the configuration would be if file, one of those
+// that Load reads, had another text; nil: if it were not there.
+func LoadWith(path, file string, text []byte, checks ...Check) (*Config, error) {
 	files := []string{path}
 	more, err := filepath.Glob(filepath.Join(filepath.Dir(path), "conf.d", "*.yaml"))
 	if err == nil { // the only error is a pattern that can't be, from brackets in the path
+		if file != "" && !slices.Contains(more, file) {
+			more = append(more, file)
+		}
 		sort.Strings(more)
 		files = append(files, more...)
 	}
 	var sources []source
 	var problems []Problem
-	for _, file := range files {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			problems = append(problems, Problem{File: file, Message: "can't be read: " + reason(err)})
+	for _, name := range files {
+		if name == file {
+			if text != nil {
+				sources = append(sources, source{file, text})
+			}
 			continue
 		}
-		sources = append(sources, source{file, b})
+		b, err := os.ReadFile(name)
+		if err != nil {
+			problems = append(problems, Problem{File: name, Message: "can't be read: " + reason(err)})
+			continue
+		}
+		sources = append(sources, source{name, b})
 	}
 	if len(problems) > 0 {
 		p := Problems(problems)
@@ -114,6 +131,11 @@ func load(sources []source, checks []Check) (*Config, error) {
 	if len(d.problems) > 0 {
 		return nil, cfg.Locate(d.problems)
 	}
+	sum := sha256.New()
+	for _, s := range sources {
+		fmt.Fprintf(sum, "%s %d\n%s", filepath.Base(s.file), len(s.text), s.text)
+	}
+	cfg.digest = hex.EncodeToString(sum.Sum(nil))
 	return cfg, nil
 }
 

@@ -57,7 +57,7 @@ type running struct {
 	config *config.Config
 	rules  map[string]*rules
 	// refused is why the configuration in the file is not the one that runs.
-	refused string
+	refused, refusedDigest string
 	// sources are the digests of the connector files as last tried.
 	files map[string]string
 }
@@ -306,7 +306,10 @@ func (d *daemon) changed(ctx context.Context, path string) {
 	d.reload.Lock()
 	defer d.reload.Unlock()
 	refused := *d.current.Load()
-	refused.refused = err.Error()
+	refused.refused, refused.refusedDigest = err.Error(), ""
+	if cfg != nil {
+		refused.refusedDigest = cfg.Digest()
+	}
 	d.current.Store(&refused)
 }
 

@@ -12,10 +12,11 @@ import (
 	"github.com/provosthq/provost/cmd/provost/internal/term"
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/api"
+	"github.com/provosthq/provost/host/secret"
 )
 
 func newAppCommand(s *session) *cobra.Command {
-	cmd := &cobra.Command{Use: "app", Short: "Connected apps, as the configuration declares them"}
+	cmd := &cobra.Command{Use: "app", Short: "Connected apps"}
 	cols := []string{"APP", "LABEL", "CONNECTOR", "CREDENTIAL", "OPERATIONS", "ACCOUNTS", "OPEN", "FAILED"}
 	row := func(a api.App) []string {
 		var accounts, open int64
@@ -32,7 +33,8 @@ func newAppCommand(s *session) *cobra.Command {
 	}
 	cmd.AddCommand(
 		newList(s, "List apps", "/api/v1/apps", cols, row),
-		newGet(s, "app", "/api/v1/apps", cols, row, func(a api.App) string { return a.Config.AppName }))
+		newGet(s, "app", "/api/v1/apps", cols, row, func(a api.App) string { return a.Config.AppName }),
+		newApply(s, "app", "apps"), newDelete(s, "app", "apps", appInUse))
 	return cmd
 }
 
@@ -51,7 +53,19 @@ func newCredentialCommand(s *session) *cobra.Command {
 	}
 	cmd.AddCommand(
 		newList(s, "List credentials", "/api/v1/credentials", cols, row),
-		newGet(s, "credential", "/api/v1/credentials", cols, row, func(c api.Credential) string { return c.Name }))
+		newGet(s, "credential", "/api/v1/credentials", cols, row, func(c api.Credential) string { return c.Name }),
+		newApply(s, "credential", "credentials"), newDelete(s, "credential", "credentials", credentialInUse),
+		&cobra.Command{
+			Use: "identity", Short: "Make an age identity, to seal secrets with (secrets.identity_file)", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				identity, err := secret.GenerateIdentity()
+				if err != nil {
+					return err
+				}
+				fmt.Fprintln(cmd.OutOrStdout(), identity)
+				return nil
+			},
+		})
 	return cmd
 }
 

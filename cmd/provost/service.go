@@ -20,7 +20,9 @@ type service struct{ *daemon }
 var _ api.Service = service{}
 
 func (s service) Status(ctx context.Context) (api.Status, error) {
-	out := api.Status{Version: version, Database: s.store.Dialect(), StartedAt: s.started, LastReloadError: s.current.Load().refused}
+	now := s.current.Load()
+	out := api.Status{Version: version, Database: s.store.Dialect(), StartedAt: s.started, LastReloadError: now.refused,
+		Config: now.config.Digest(), RefusedConfig: now.refusedDigest}
 	err := s.store.View(ctx, func(t *store.Tx) error {
 		depth, err := s.queue.Depth(ctx, t.SQL())
 		if err != nil {
@@ -151,6 +153,9 @@ func (s service) Apps(ctx context.Context) (list []api.App, err error) {
 			status, err := appStatus(ctx, t, c.AppName)
 			if err != nil {
 				return err
+			}
+			if !c.Enabled && len(status.Accounts)+len(status.Requests) == 0 && s.current.Load().config.DeclaredIn("apps", c.AppName) == "" {
+				continue // it is declared no more, and has left nothing
 			}
 			list = append(list, api.App{Name: c.AppName, Label: c.MasterLabel, Config: c, AppStatus: status})
 		}

@@ -54,6 +54,10 @@ type Status struct {
 	// LastReloadError is empty while the configuration in the file is the one
 	// that runs.
 	LastReloadError string `json:"lastReloadError,omitempty"`
+	// Config is the digest of the configuration that runs; RefusedConfig that
+	// of the newest that was refused, where it could be read.
+	Config        string `json:"config"`
+	RefusedConfig string `json:"refusedConfig,omitempty"`
 }
 
 // AppStatus counts the requests and accounts of one app.
