@@ -57,15 +57,18 @@ if any row is wrong, none of it, unless --keep-going.`,
 				}
 				bar.Done("")
 				if s.output != "table" {
-					return term.Write(cmd.OutOrStdout(), s.output, result, nil, nil)
+					if err := term.Write(cmd.OutOrStdout(), s.output, result, nil, nil); err != nil {
+						return err
+					}
+				} else {
+					fmt.Fprintf(cmd.OutOrStdout(), "%d created, %d updated, %d unchanged, %d disabled; %d requests made\n",
+						result.Created, result.Updated, result.Unchanged, result.Disabled, result.Requests)
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%d created, %d updated, %d unchanged, %d disabled; %d requests made\n",
-					result.Created, result.Updated, result.Unchanged, result.Disabled, result.Requests)
 				for _, e := range result.Errors {
 					fmt.Fprintln(cmd.ErrOrStderr(), e)
 				}
-				if len(result.Errors) > 0 {
-					return host.Errorf(host.InvalidInput, "%d rows were not taken", len(result.Errors))
+				if result.Refused > 0 {
+					return host.Errorf(host.InvalidInput, "%d rows were not taken", result.Refused)
 				}
 				return nil
 			})

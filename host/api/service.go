@@ -140,6 +140,7 @@ type ImportResult struct {
 	Unchanged int      `json:"unchanged"`
 	Disabled  int      `json:"disabled"`
 	Requests  int      `json:"requests"`
+	Refused   int      `json:"refused,omitempty"`
 	Errors    []string `json:"errors,omitempty"`
 }
 

@@ -1,19 +1,12 @@
 package provision
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"encoding/csv"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/pdk"
@@ -38,108 +31,195 @@ type ImportOptions struct {
 // ImportResult counts what an import did.
 type ImportResult struct {
 	Created, Updated, Unchanged, Disabled, Requests int
-	// Errors are the rows that were not taken, with line and column.
-	Errors []string
+	// Refused counts the rows that were not taken; Errors says of the first of
+	// them why, with line and column.
+	Refused int
+	Errors  []string
 }
 
-// row is one user of a file: the fields that it names.
-type row struct {
-	line   int
-	fields map[string]any
-}
-
-// mostErrors is how many mistakes of a file are listed.
-const mostErrors = 50
-
-// Import takes in a file of users, in one transaction.
+// Import takes in a file of users, in one transaction. The file is read twice:
+// as it comes, to find everything that is wrong with it, and from a temporary
+// copy to take it in. What stays in memory of a row is a fingerprint of its
+// key, some 50 bytes.
 func (e *Engine) Import(ctx context.Context, in io.Reader, o ImportOptions) (ImportResult, error) {
 	if o.Key = canonical(o.Key); o.Key == "" {
 		o.Key = "Username"
 	}
-	rows, problems, err := read(in, o)
+	copied, err := newCopy()
 	if err != nil {
 		return ImportResult{}, err
 	}
-	if len(problems) > 0 && !o.KeepGoing {
-		return ImportResult{Errors: problems}, host.Errorf(host.InvalidInput, "%s: %d rows are wrong; nothing was taken (--keep-going takes the good ones)", o.Name, len(problems))
+	defer copied.close()
+	wrong := refusals{file: o.Name}
+	total := int64(0)
+	err = eachRow(io.TeeReader(in, copied), o, wrong.add, func(row) error {
+		total++
+		return ctx.Err()
+	})
+	if copied.err != nil {
+		return ImportResult{}, host.Errorf(host.Unavailable, "the copy of %s that the import works from: %w", o.Name, copied.err)
+	}
+	if err != nil {
+		return ImportResult{}, err
+	}
+	if wrong.count > 0 && !o.KeepGoing {
+		return ImportResult{Refused: wrong.count, Errors: wrong.list()}, host.Errorf(host.InvalidInput, "%s: %d rows are wrong; nothing was taken (--keep-going takes the good ones)", o.Name, wrong.count)
 	}
 	var result ImportResult
 	err = e.Store.Update(ctx, func(tx Tx) error {
-		result = ImportResult{Errors: slices.Clone(problems)}
-		return e.importRows(ctx, tx, rows, o, &result)
+		file, err := copied.rewind()
+		if err != nil {
+			return err
+		}
+		run := importRun{Engine: e, o: o, tx: tx, total: total, wrong: wrong.clone()}
+		if err := run.do(ctx, file); err != nil {
+			return err
+		}
+		result = run.result
+		result.Refused, result.Errors = run.wrong.count, run.wrong.list()
+		return nil
 	})
-	if err != nil {
-		return ImportResult{Errors: result.Errors}, err
-	}
-	return result, nil
+	return result, err
 }
 
-func (e *Engine) importRows(ctx context.Context, tx Tx, rows []row, o ImportOptions, result *ImportResult) error {
-	byKey, err := existing(ctx, tx, o.Key)
-	if err != nil {
-		return err
+// importRun takes in the rows of a file within one transaction.
+type importRun struct {
+	*Engine
+	o      ImportOptions
+	tx     Tx
+	total  int64
+	wrong  refusals
+	result ImportResult
+	users  *userIndex // nil where users are found by username
+}
+
+func (r *importRun) do(ctx context.Context, file io.Reader) (err error) {
+	if r.o.Key != "Username" {
+		if r.users, err = indexUsers(ctx, r.tx, r.o.Key); err != nil {
+			return err
+		}
 	}
-	seen := map[string]bool{}
-	for i, r := range rows {
+	listed := map[fingerprint]bool{} // for Prune
+	done := int64(0)
+	known := func(row, string, string) {} // reported when the file came in
+	err = eachRow(file, r.o, known, func(one row) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		before := byKey[keyOf(r.fields[o.Key])]
-		after, err := merge(before, r.fields)
-		if err == nil {
-			err = validUser(after)
+		if r.o.Prune {
+			listed[fingerprintOf(keyOf(one.fields[r.o.Key]))] = true
 		}
-		if err != nil {
-			text := fmt.Sprintf("%s:%d: %v", o.Name, r.line, err)
-			if !o.KeepGoing {
-				result.Errors = append(result.Errors, text)
-				return host.Errorf(host.InvalidInput, "%s; nothing was taken", text)
-			}
-			result.Errors = append(result.Errors, text)
-			continue
-		}
-		seen[keyOf(r.fields[o.Key])] = true
-		made := 0
+		field, message, err := r.take(ctx, one)
 		switch {
-		case before == nil:
-			result.Created++
-			made, err = e.SaveUser(ctx, tx, nil, after)
-		case reflect.DeepEqual(before.User, after.User):
-			result.Unchanged++
-		default:
-			result.Updated++
-			made, err = e.SaveUser(ctx, tx, before, after)
+		case err != nil:
+			return fmt.Errorf("%s: %w", one.place(r.o.Name, ""), err)
+		case message != "" && !r.o.KeepGoing:
+			return host.Errorf(host.InvalidInput, "%s%s; nothing was taken", one.place(r.o.Name, field), message)
+		case message != "":
+			r.wrong.add(one, field, message)
 		}
-		if err != nil {
-			return fmt.Errorf("%s:%d: %w", o.Name, r.line, err)
+		if done++; r.o.Progress != nil && (done%50 == 0 || done == r.total) {
+			r.o.Progress(done, r.total)
 		}
-		result.Requests += made
-		for _, app := range o.Assign {
-			made, err := e.Assign(ctx, tx, after.Id, app, true)
-			if err != nil {
-				return err
-			}
-			result.Requests += made
-		}
-		if o.Progress != nil && (i%50 == 49 || i == len(rows)-1) {
-			o.Progress(int64(i+1), int64(len(rows)))
-		}
+		return nil
+	})
+	if err != nil || !r.o.Prune {
+		return err
 	}
-	if !o.Prune {
+	if r.wrong.count > 0 {
+		// Whoever a row is that was not taken would be disabled.
+		r.wrong.note = "nobody was disabled: --prune needs every row to be taken"
 		return nil
 	}
-	for key, u := range byKey {
-		if seen[key] || !u.IsActive {
-			continue
+	return r.prune(ctx, listed)
+}
+
+// take makes one row a user. message is what is wrong with the row.
+func (r *importRun) take(ctx context.Context, one row) (field, message string, err error) {
+	before, message, err := r.find(ctx, one.fields[r.o.Key])
+	if err != nil || message != "" {
+		return r.o.Key, message, err
+	}
+	after, err := merge(before, one.fields)
+	if err == nil {
+		err = validUser(after)
+	}
+	if err != nil {
+		return fieldAndMessage(err)
+	}
+	made := 0
+	switch {
+	case before != nil && reflect.DeepEqual(before.User, after.User):
+		r.result.Unchanged++
+	case before == nil || !strings.EqualFold(before.Username, after.Username):
+		other, err := r.tx.UserByUsername(ctx, after.Username)
+		if err == nil && (before == nil || other.Id != before.Id) {
+			return "Username", fmt.Sprintf("%q is another user's already", after.Username), nil
 		}
-		made, err := e.Disable(ctx, tx, u)
+		if err != nil && host.CodeOf(err) != host.NotFound {
+			return "", "", err
+		}
+		fallthrough
+	default:
+		if before == nil {
+			r.result.Created++
+		} else {
+			r.result.Updated++
+		}
+		if made, err = r.SaveUser(ctx, r.tx, before, after); err != nil {
+			return "", "", err
+		}
+	}
+	r.result.Requests += made
+	for _, app := range r.o.Assign {
+		made, err := r.Assign(ctx, r.tx, after.Id, app, true)
+		if err != nil {
+			return "", "", err
+		}
+		r.result.Requests += made
+	}
+	return "", "", nil
+}
+
+// find returns the user of a key, nil for nobody.
+func (r *importRun) find(ctx context.Context, value any) (u *host.User, message string, err error) {
+	if r.users == nil {
+		u, err = r.tx.UserByUsername(ctx, fmt.Sprint(value))
+	} else {
+		id, known := r.users.byKey[fingerprintOf(keyOf(value))]
+		switch {
+		case !known:
+			return nil, "", nil
+		case id == "":
+			return nil, fmt.Sprintf("%q is that of more than one user", fmt.Sprint(value)), nil
+		}
+		u, err = r.tx.User(ctx, id)
+	}
+	if host.CodeOf(err) == host.NotFound {
+		return nil, "", nil
+	}
+	return u, "", err
+}
+
+// prune disables the users that the file does not have.
+func (r *importRun) prune(ctx context.Context, listed map[fingerprint]bool) error {
+	return eachUser(ctx, r.tx, func(u *host.User) error {
+		key := keyOf(fieldOf(u, r.o.Key))
+		if key == "" || !u.IsActive || listed[fingerprintOf(key)] {
+			return nil
+		}
+		full, err := r.tx.User(ctx, u.Id) // with the apps
 		if err != nil {
 			return err
 		}
-		result.Disabled++
-		result.Requests += made
-	}
-	return nil
+		made, err := r.Disable(ctx, r.tx, full)
+		if err != nil {
+			return err
+		}
+		r.result.Disabled++
+		r.result.Requests += made
+		return nil
+	})
 }
 
 // Disable makes a user inactive.
@@ -149,26 +229,42 @@ func (e *Engine) Disable(ctx context.Context, tx Tx, u *host.User) (int, error) 
 	return e.SaveUser(ctx, tx, u, &after)
 }
 
-// existing reads all users, by their key.
-func existing(ctx context.Context, tx Tx, field string) (map[string]*host.User, error) {
-	byKey := map[string]*host.User{}
+// userIndex finds users by another field than the username.
+type userIndex struct {
+	byKey map[fingerprint]string // the user's id, "" for more than one
+}
+
+func indexUsers(ctx context.Context, tx Tx, field string) (*userIndex, error) {
+	x := &userIndex{map[fingerprint]string{}}
+	return x, eachUser(ctx, tx, func(u *host.User) error {
+		if key := keyOf(fieldOf(u, field)); key != "" {
+			f := fingerprintOf(key)
+			if _, twice := x.byKey[f]; twice {
+				x.byKey[f] = ""
+			} else {
+				x.byKey[f] = u.Id
+			}
+		}
+		return nil
+	})
+}
+
+// eachUser visits every user, without the apps, a page at a time.
+func eachUser(ctx context.Context, tx Tx, visit func(*host.User) error) error {
+	const most = 500
 	for after := ""; ; {
-		page, err := tx.UsersAfter(ctx, after, 1000)
+		page, err := tx.UsersAfter(ctx, after, most)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, u := range page {
-			full, err := tx.User(ctx, u.Id) // with its apps
-			if err != nil {
-				return nil, err
-			}
-			if key := keyOf(fieldsOf(full)[field]); key != "" {
-				byKey[key] = full
+			if err := visit(u); err != nil {
+				return err
 			}
 			after = u.Id
 		}
-		if len(page) < 1000 {
-			return byKey, nil
+		if len(page) < most {
+			return nil
 		}
 	}
 }
@@ -191,6 +287,14 @@ func fieldsOf(u *host.User) map[string]any {
 		fields[name] = v.Field(i).Interface()
 	}
 	return fields
+}
+
+// fieldOf is a user's field by name: the model's, or the organisation's own.
+func fieldOf(u *host.User, name string) any {
+	if i, ok := modelFields[name]; ok {
+		return reflect.ValueOf(u.User).Field(i).Interface()
+	}
+	return u.Custom[name]
 }
 
 // modelFields are the fields of the model that a file may set, with their
@@ -279,180 +383,4 @@ func boolean(v any) (bool, error) {
 	default:
 		return false, fmt.Errorf("%q is neither true nor false", s)
 	}
-}
-
-// read parses a whole file. problems are rows that can't be taken; an error is
-// a file that can't be read at all.
-func read(in io.Reader, o ImportOptions) (rows []row, problems []string, err error) {
-	bad := func(line int, format string, args ...any) {
-		if len(problems) < mostErrors {
-			problems = append(problems, fmt.Sprintf("%s:%d: ", o.Name, line)+fmt.Sprintf(format, args...))
-		}
-	}
-	switch o.Format {
-	case "csv":
-		rows, err = readCSV(in, bad)
-	case "json":
-		rows, err = readJSON(in, bad)
-	case "jsonl", "ndjson":
-		rows, err = readLines(in, bad)
-	default:
-		return nil, nil, host.Errorf(host.Usage, "%s: the format %q is none of csv, json, jsonl; give --format", o.Name, o.Format)
-	}
-	if err != nil {
-		return nil, nil, host.Errorf(host.InvalidInput, "%s: %w", o.Name, err)
-	}
-	seen := map[string]int{}
-	for _, field := range slices.Compact([]string{"Username", o.Key}) {
-		clear(seen)
-		rows = slices.DeleteFunc(rows, func(r row) bool {
-			key := keyOf(r.fields[field])
-			if key == "" {
-				bad(r.line, "%s is missing", field)
-				return true
-			}
-			if first, twice := seen[key]; twice {
-				bad(r.line, "%s %q is the same as in line %d", field, r.fields[field], first)
-				return true
-			}
-			seen[key] = r.line
-			return false
-		})
-	}
-	return rows, problems, nil
-}
-
-func readCSV(in io.Reader, bad func(int, string, ...any)) ([]row, error) {
-	buffered := bufio.NewReader(in)
-	if bom, err := buffered.Peek(3); err == nil && bytes.Equal(bom, []byte("\xef\xbb\xbf")) {
-		_, _ = buffered.Discard(3) // peeked at, so it is there
-	}
-	c := csv.NewReader(buffered)
-	c.FieldsPerRecord = -1
-	header, err := c.Read()
-	if err != nil {
-		if errors.Is(err, io.EOF) {
-			return nil, errors.New("the file is empty; the first line names the fields")
-		}
-		return nil, err
-	}
-	seen := map[string]bool{}
-	for i, name := range header {
-		line, column := c.FieldPos(i)
-		header[i] = canonical(name)
-		switch {
-		case !utf8.ValidString(name):
-			return nil, fmt.Errorf("line %d, column %d: the field's name is no UTF-8", line, column)
-		case header[i] == "":
-			return nil, fmt.Errorf("line %d, column %d: a field has no name", line, column)
-		case seen[header[i]]:
-			return nil, fmt.Errorf("line %d, column %d: the field %s is named twice", line, column, header[i])
-		}
-		seen[header[i]] = true
-	}
-	if !seen["Username"] {
-		return nil, fmt.Errorf("line 1: no field is named Username; there is %s", strings.Join(header, ", "))
-	}
-	var rows []row
-	for {
-		record, err := c.Read()
-		if errors.Is(err, io.EOF) {
-			return rows, nil
-		}
-		var parse *csv.ParseError
-		if errors.As(err, &parse) {
-			bad(parse.Line, "column %d: %v", parse.Column, parse.Err)
-			if errors.Is(parse.Err, csv.ErrQuote) {
-				return rows, nil // what follows can't be told apart
-			}
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		line, _ := c.FieldPos(0)
-		if len(record) != len(header) {
-			bad(line, "has %d fields, the first line names %d", len(record), len(header))
-			continue
-		}
-		fields := make(map[string]any, len(header))
-		ok := true
-		for i, v := range record {
-			if !utf8.ValidString(v) {
-				l, column := c.FieldPos(i)
-				bad(l, "column %d (%s): is no UTF-8", column, header[i])
-				ok = false
-			}
-			fields[header[i]] = v
-		}
-		if ok {
-			rows = append(rows, row{line, fields})
-		}
-	}
-}
-
-func readJSON(in io.Reader, bad func(int, string, ...any)) ([]row, error) {
-	d := json.NewDecoder(in)
-	if t, err := d.Token(); err != nil || t != json.Delim('[') {
-		return nil, errors.New("is no JSON list of users")
-	}
-	var rows []row
-	for n := 1; d.More(); n++ {
-		var raw json.RawMessage
-		if err := d.Decode(&raw); err != nil {
-			return nil, fmt.Errorf("user %d: %w (byte %d)", n, err, d.InputOffset())
-		}
-		if fields, err := object(raw); err != nil {
-			bad(n, "%v", err)
-		} else {
-			rows = append(rows, row{n, fields})
-		}
-	}
-	if _, err := d.Token(); err != nil {
-		return nil, fmt.Errorf("the list does not end: %w", err)
-	}
-	return rows, nil
-}
-
-func readLines(in io.Reader, bad func(int, string, ...any)) ([]row, error) {
-	lines := bufio.NewScanner(in)
-	lines.Buffer(nil, 1<<20)
-	var rows []row
-	for n := 1; lines.Scan(); n++ {
-		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
-			continue
-		}
-		if fields, err := object(lines.Bytes()); err != nil {
-			bad(n, "%v", err)
-		} else {
-			rows = append(rows, row{n, fields})
-		}
-	}
-	return rows, lines.Err()
-}
-
-// object reads one user's fields from JSON.
-func object(raw []byte) (map[string]any, error) {
-	if !utf8.Valid(raw) {
-		return nil, errors.New("is no UTF-8")
-	}
-	var in map[string]any
-	if err := json.Unmarshal(raw, &in); err != nil {
-		return nil, fmt.Errorf("is no JSON object: %w", err)
-	}
-	fields := make(map[string]any, len(in))
-	for name, v := range in {
-		if nested, ok := v.(map[string]any); ok && strings.EqualFold(name, "Custom") {
-			for k, v := range nested {
-				fields[k] = v
-			}
-			continue
-		}
-		switch name {
-		case "Id", "Apps", "CreatedDate", "LastModifiedDate": // ours, as user list writes them
-			continue
-		}
-		fields[canonical(name)] = v
-	}
-	return fields, nil
 }
