@@ -201,8 +201,12 @@ func (k *kernel) change(offset, n uint64) []byte {
 	return k.at(offset, n)
 }
 
-// whole returns the block that begins at offset.
+// whole returns the block that begins at offset. That of nothing is 0: PDKs
+// pass it on for an empty string.
 func (k *kernel) whole(offset uint64) []byte {
+	if offset == 0 {
+		return nil
+	}
 	i := k.find(offset)
 	if i < 0 || k.blocks[i].offset != offset {
 		trap("the offset %d is not that of a block of the host's memory", offset)
