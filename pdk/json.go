@@ -237,17 +237,14 @@ func (p *scanner) integer(bits int) (int64, bool) {
 }
 
 func (p *scanner) bool() (v, ok bool) {
-	switch rest := p.s[p.i:]; p.space() {
-	case 't':
-		if rest = p.s[p.i:]; strings.HasPrefix(rest, "true") {
-			p.i += 4
-			return true, true
-		}
-	case 'f':
-		if rest = p.s[p.i:]; strings.HasPrefix(rest, "false") {
-			p.i += 5
-			return false, true
-		}
+	p.space()
+	switch rest := p.s[p.i:]; {
+	case strings.HasPrefix(rest, "true"):
+		p.i += 4
+		return true, true
+	case strings.HasPrefix(rest, "false"):
+		p.i += 5
+		return false, true
 	}
 	return false, false
 }

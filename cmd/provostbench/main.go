@@ -68,7 +68,7 @@ func bench(ctx context.Context, out string) error {
 	if rev, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output(); err == nil {
 		r.Commit = strings.TrimSpace(string(rev))
 	}
-	for _, measure := range []func(context.Context) ([]figure, error){call, load, collect, requests} {
+	for _, measure := range []func(context.Context) ([]figure, error){calls, metering, reset, load, memory, collect, requests} {
 		f, err := measure(ctx)
 		if err != nil {
 			return err
@@ -107,73 +107,12 @@ func timed(n int, do func() error) (time.Duration, error) {
 	return median(all), nil
 }
 
-// account is the answer of a create, about 1 KB.
-var answer = []byte(`{"id":"scim-000001","userName":"ada@example.com","active":true,"displayName":"` + strings.Repeat("x", 900) + `"}`)
-
-// create is a connector's create, the same code as the SCIM connector's but
-// for the sandbox: read the input, one callout, read the answer, write the
-// output.
-type create struct{}
-
-func (create) Create(ctx *pdk.Context, in pdk.Input) (pdk.Account, error) {
-	var got map[string]any
-	if err := ctx.Post("/Users", in.Attributes).JSON(&got); err != nil {
-		return pdk.Account{}, err
-	}
-	id, _ := got["id"].(string)
-	name, _ := got["userName"].(string)
-	return pdk.Account{ExternalUserId: id, ExternalUsername: name, Attributes: got}, nil
-}
-
-func input() []byte {
-	in := pdk.Input{Operation: pdk.OpCreate, NamedCredDevName: "X", User: &pdk.User{Id: "1", Username: "ada@example.com"},
-		Attributes: map[string]any{"userName": "ada@example.com", "displayName": strings.Repeat("y", 500)}}
-	b, err := json.Marshal(in)
-	if err != nil { // it is made of text
-		panic(err)
-	}
-	return b
-}
-
 func scimModule(ctx context.Context, sb *sandbox.Runtime) (*sandbox.Module, error) {
 	wasm, ok := plugins.Builtin("scim")
 	if !ok {
 		return nil, fmt.Errorf("the connector scim is not built; run make build")
 	}
 	return sb.Load(ctx, "scim", wasm, sandbox.Limits{})
-}
-
-func call(ctx context.Context) ([]figure, error) {
-	sb, err := sandbox.New(ctx, sandbox.Options{})
-	if err != nil {
-		return nil, err
-	}
-	m, err := scimModule(ctx, sb)
-	if err != nil {
-		return nil, err
-	}
-	in := input()
-	env := sandbox.Env{HTTP: func(context.Context, *sandbox.HTTPRequest) *sandbox.HTTPResponse {
-		return &sandbox.HTTPResponse{Status: 201, Body: answer}
-	}}
-	ours, err := timed(200, func() error { _, _, err := m.Call(ctx, "create", in, env); return err })
-	if err != nil {
-		return nil, err
-	}
-	native := pdk.NewContext(func(string, string, map[string]string, []byte) *pdk.Response {
-		return &pdk.Response{Status: 201, Body: answer}
-	}, time.Now, func(string, string) {})
-	d := pdk.Describe(create{}, pdk.Description{Name: "x", Version: "1"})
-	base, err := timed(5000, func() error {
-		if _, e := pdk.Handle(native, create{}, d, pdk.OpCreate, in); e != nil {
-			return e
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return []figure{{Name: "call", Ours: us(ours), Baseline: us(base), BaselineName: "the same work in native Go", Unit: "µs"}}, sb.Close(ctx)
 }
 
 func us(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

@@ -355,6 +355,11 @@ func (i *instance) reset() (ok bool) {
 	if i.unfit() {
 		return false
 	}
+	begin := time.Now()
+	defer func() {
+		i.owner.pool.resets.Add(1)
+		i.owner.pool.resetTime.Add(int64(time.Since(begin)))
+	}()
 	i.setGlobals()
 	if i.memory != nil {
 		i.marks()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -36,6 +37,9 @@ type pool struct {
 	work sync.WaitGroup
 	// waits counts calls that had to wait, refusals those that waited in vain.
 	waits, refusals int64
+	// resets counts the instances that were reset, resetTime in nanoseconds
+	// what that took.
+	resets, resetTime atomic.Int64
 }
 
 // waiter is a call that waits. It gets an instance, or an error.
@@ -335,12 +339,16 @@ type PoolStats struct {
 	// Waiting calls there are; Waits there were, Refusals of them in vain.
 	Waiting         int
 	Waits, Refusals int64
+	// Resets of instances there were, and ResetTime is what they took in all.
+	Resets    int64
+	ResetTime time.Duration
 }
 
 func (p *pool) stats() PoolStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := PoolStats{Instances: p.total, Idle: len(p.idle) + len(p.used), Waits: p.waits, Refusals: p.refusals}
+	s := PoolStats{Instances: p.total, Idle: len(p.idle) + len(p.used), Waits: p.waits, Refusals: p.refusals,
+		Resets: p.resets.Load(), ResetTime: time.Duration(p.resetTime.Load())}
 	for _, q := range p.queues {
 		s.Waiting += len(q)
 	}
