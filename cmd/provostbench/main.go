@@ -95,18 +95,6 @@ func median(d []time.Duration) time.Duration {
 	return d[len(d)/2]
 }
 
-func timed(n int, do func() error) (time.Duration, error) {
-	var all []time.Duration
-	for range n {
-		begin := time.Now()
-		if err := do(); err != nil {
-			return 0, err
-		}
-		all = append(all, time.Since(begin))
-	}
-	return median(all), nil
-}
-
 func scimModule(ctx context.Context, sb *sandbox.Runtime) (*sandbox.Module, error) {
 	wasm, ok := plugins.Builtin("scim")
 	if !ok {
