@@ -116,7 +116,7 @@ type Credential struct {
 	Bearer    *Bearer          `yaml:"bearer" doc:"A token in the Authorization header."`
 	APIKey    *APIKey          `yaml:"api_key" doc:"A key in a header of its own."`
 	OAuth2    *OAuth2          `yaml:"oauth2" doc:"OAuth 2.0."`
-	TLS       TLS              `yaml:"tls" doc:"TLS beyond the system's authorities."`
+	TLS       TLS              `yaml:"tls" doc:"Whom to trust and who we are."`
 	Timeout   time.Duration    `yaml:"timeout" default:"30s" doc:"Time for one HTTP request."`
 	Limits    CredentialLimits `yaml:"limits" doc:"Bounds on what the target may send."`
 }
@@ -145,7 +145,7 @@ type OAuth2 struct {
 	ClientID     string            `yaml:"client_id" required:"true" doc:"Client id."`
 	ClientSecret Secret            `yaml:"client_secret" required:"true" doc:"Client secret."`
 	Scopes       []string          `yaml:"scopes" doc:"Scopes to ask for."`
-	AuthStyle    string            `yaml:"auth_style" default:"header" enum:"header,params" doc:"How the client id and secret are sent: HTTP Basic, or form parameters."`
+	AuthStyle    string            `yaml:"auth_style" default:"auto" enum:"auto,header,params" doc:"How the client id and secret are sent: HTTP Basic, or form parameters; auto tries the one, then the other."`
 	Params       map[string]string `yaml:"params" doc:"Further parameters of the token request, such as audience."`
 }
 
@@ -159,7 +159,7 @@ type Secret struct {
 
 // TLS adds to how a target is verified and how we show who we are.
 type TLS struct {
-	CA   string `yaml:"ca" path:"file" doc:"PEM file with the authorities to trust, besides the system's."`
+	CA   string `yaml:"ca" path:"file" doc:"PEM file with the authorities to trust, in place of the system's."`
 	Cert string `yaml:"cert" path:"file" doc:"PEM file with a client certificate."`
 	Key  string `yaml:"key" path:"file" doc:"PEM file with its key."`
 }

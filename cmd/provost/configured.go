@@ -58,7 +58,7 @@ func namedCredentials(list []config.Credential) []callout.Credential {
 			n.Protocol, n.Secret = callout.OAuth2, secret.Ref(c.OAuth2.ClientSecret)
 			n.OAuth2 = callout.OAuth2Config{
 				TokenURL: c.OAuth2.TokenURL, ClientID: c.OAuth2.ClientID, Scopes: c.OAuth2.Scopes,
-				InBody: c.OAuth2.AuthStyle == "params", Params: c.OAuth2.Params,
+				AuthStyle: callout.AuthStyle(c.OAuth2.AuthStyle), Params: c.OAuth2.Params,
 			}
 		}
 		out[i] = n

@@ -54,14 +54,26 @@ type OAuth2Config struct {
 	TokenURL string
 	ClientID string
 	Scopes   []string
-	// InBody sends the client's secret in the form instead of a header.
-	InBody bool
+	// AuthStyle is how the client's id and secret are sent; "" is AuthAuto.
+	AuthStyle AuthStyle
 	// Params are further fields of the form.
 	Params map[string]string
 }
 
+// AuthStyle is how a client shows a token endpoint who it is (RFC 6749, 2.3.1).
+type AuthStyle string
+
+// The styles. Auto tries the header, then the form where the header is
+// refused, and stays with what worked.
+const (
+	AuthAuto   AuthStyle = "auto"
+	AuthHeader AuthStyle = "header"
+	AuthParams AuthStyle = "params"
+)
+
 // TLS says whom to trust and who we are.
 type TLS struct {
+	// CAFile has the authorities to trust in place of the system's.
 	CAFile            string
 	CertFile, KeyFile string
 }
@@ -126,6 +138,9 @@ func newCredential(c Credential, s *secret.Sealer) (*credential, error) {
 	case OAuth2:
 		if u, err := url.Parse(c.OAuth2.TokenURL); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
 			errs = append(errs, bad("oauth2.token_url", "%q is no http or https URL", c.OAuth2.TokenURL))
+		}
+		if s := c.OAuth2.AuthStyle; s != "" && s != AuthAuto && s != AuthHeader && s != AuthParams {
+			errs = append(errs, bad("oauth2.auth_style", "%q is none of %s, %s, %s", s, AuthAuto, AuthHeader, AuthParams))
 		}
 	default:
 		errs = append(errs, bad("protocol", "%q is none of %s, %s, %s, %s, %s", c.Protocol, Anonymous, Basic, Bearer, APIKey, OAuth2))

@@ -23,6 +23,7 @@ type tokenSource struct {
 	flight singleflight.Group
 	mu     sync.Mutex
 	token  *oauth2.Token
+	found  AuthStyle // the style that worked, where it is to be found out
 }
 
 // ahead is how long before its end a token is replaced.
@@ -78,10 +79,39 @@ func (s *tokenSource) forget(token string) {
 }
 
 func (s *tokenSource) fetch(ctx context.Context) (*oauth2.Token, error) {
+	style := s.c.OAuth2.AuthStyle
+	if style == "" || style == AuthAuto {
+		s.mu.Lock()
+		style = s.found
+		s.mu.Unlock()
+	}
+	if style != "" {
+		return s.fetchWith(ctx, style)
+	}
+	t, err := s.fetchWith(ctx, AuthHeader)
+	style = AuthHeader
+	var refused *oauth2.RetrieveError
+	if errors.As(err, &refused) && (refused.Response.StatusCode == http.StatusBadRequest || refused.Response.StatusCode == http.StatusUnauthorized) {
+		style = AuthParams
+		var again error
+		if t, again = s.fetchWith(ctx, AuthParams); again == nil {
+			err = nil // else the first says more: the header is what every endpoint must know
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.found = style
+	s.mu.Unlock()
+	return t, nil
+}
+
+func (s *tokenSource) fetchWith(ctx context.Context, style AuthStyle) (*oauth2.Token, error) {
 	o := s.c.OAuth2
 	config := clientcredentials.Config{ClientID: o.ClientID, ClientSecret: s.c.secret.Reveal(), TokenURL: o.TokenURL,
 		Scopes: o.Scopes, AuthStyle: oauth2.AuthStyleInHeader, EndpointParams: url.Values{}}
-	if o.InBody {
+	if style == AuthParams {
 		config.AuthStyle = oauth2.AuthStyleInParams
 	}
 	for k, v := range o.Params {
