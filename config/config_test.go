@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"go.yaml.in/yaml/v3"
@@ -290,4 +291,28 @@ func TestWatchSeesEveryWayAFileChanges(t *testing.T) {
 func atomically(t *testing.T, file, text string) {
 	t.Helper()
 	require.NoError(t, os.Rename(write(t, file+".new", text), file))
+}
+
+func TestAFileThatComesOrGoesDuringACallIsAnotherChange(t *testing.T) {
+	dir := t.TempDir()
+	file := write(t, filepath.Join(dir, "provost.yaml"), "a")
+	late := filepath.Join(dir, "conf.d", "late.yaml")
+	ctx, cancel := context.WithCancel(t.Context())
+	ready, ended, calls := make(chan struct{}), make(chan error), 0
+	go func() {
+		ended <- Watch(ctx, file, func() []string { return nil }, func() {
+			switch calls++; calls {
+			case 1:
+				assert.NoError(t, os.Mkdir(filepath.Dir(late), 0o755))
+				assert.NoError(t, os.WriteFile(late, []byte("x"), 0o600))
+			case 2:
+				assert.NoError(t, os.Remove(late))
+			case 3:
+				cancel()
+			}
+		}, WatchOptions{Debounce: time.Millisecond, Ready: func() { close(ready) }})
+	}()
+	<-ready
+	atomically(t, file, "b")
+	require.NoError(t, <-ended) // with the test's deadline, if a change is lost
 }

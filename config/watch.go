@@ -69,12 +69,19 @@ func Watch(ctx context.Context, path string, files func() []string, changed func
 			}
 			changed()
 			_ = w.follow()
-			// Files that are named only now count as they are; the others as
-			// they were before the call, lest a change during it is lost.
+			// What changed during the call, which may have seen it or not, is a
+			// change of its own. Only a connector's file that is named since the
+			// call counts as it is: nobody knows how it was before.
 			last = w.fingerprints()
-			for file := range last {
-				if before, ok := now[file]; ok && before != last[file] {
+			for file, before := range now {
+				if _, there := last[file]; there && before != last[file] || !there && w.isOwn(file) {
 					last[file] = before
+					quiet.Reset(o.Debounce)
+				}
+			}
+			for file := range last {
+				if _, known := now[file]; !known && w.isOwn(file) {
+					last[file] = ""
 					quiet.Reset(o.Debounce)
 				}
 			}
@@ -93,6 +100,11 @@ func (w *watcher) all() []string {
 	// The pattern can only be wrong where the path itself has brackets.
 	more, _ := filepath.Glob(filepath.Join(filepath.Dir(w.path), "conf.d", "*.yaml"))
 	return append(files, more...)
+}
+
+// isOwn tells whether a file is of the configuration itself, in conf.d.
+func (w *watcher) isOwn(file string) bool {
+	return filepath.Dir(file) == filepath.Join(filepath.Dir(w.path), "conf.d")
 }
 
 // follow watches the directories of the files and of what they link to, since a
