@@ -456,6 +456,34 @@ func TestHostileStartUpOutlivesTheCallThatBeganIt(t *testing.T) {
 	require.NoError(t, m.Close(t.Context()))
 }
 
+// Instances are reset some time after their calls, and a module may be closed
+// in the midst of that: its memory must not go away under the reset.
+func TestHostileMemoryOutlivesItsReset(t *testing.T) {
+	r := newSandbox(t)
+	wasm := readHostile(t, "bulk").wasm // 8 MiB, of which the call writes all
+	other, err := r.Load(t.Context(), "hostile/spin", readHostile(t, "spin").wasm, sandbox.Limits{})
+	require.NoError(t, err)
+	for n := range 60 {
+		m, err := r.Load(t.Context(), "hostile/bulk", wasm, sandbox.Limits{})
+		require.NoError(t, err)
+		var calls sync.WaitGroup
+		for range 4 {
+			calls.Go(func() {
+				if _, _, err := m.Call(t.Context(), "fill_once", nil, sandbox.Env{}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		calls.Wait()
+		for begin := time.Now(); time.Since(begin) < time.Duration(n)*400*time.Microsecond; { // closed ever later
+			callGood(t, other)
+		}
+		require.NoError(t, m.Close(t.Context()))
+	}
+	require.NoError(t, other.Close(t.Context()))
+	require.Zero(t, r.MemoryBytes())
+}
+
 // A host function that calls the module again is how a call comes to wait for
 // itself. It gets an error then, and the calls that it is nested in go on.
 func TestHostileReentranceEndsWhereTheInstancesDo(t *testing.T) {

@@ -292,12 +292,14 @@ func (p *pool) resetUsed() {
 		}
 		i := p.used[0] // the one that was used last may be wanted again at once
 		p.used = append(p.used[:0], p.used[1:]...)
+		p.work.Add(1) // close waits, and takes the memory away only then
 		p.mu.Unlock()
-		if i.pure = i.reset(); !i.pure {
+		if i.pure = i.reset(); i.pure {
+			p.give(i)
+		} else {
 			p.discard(i)
-			continue
 		}
-		p.give(i)
+		p.work.Done()
 	}
 }
 

@@ -3,6 +3,7 @@
 ;; @call fill => time "ran longer than 150ms"
 ;; @call copy => time "ran longer than 150ms"
 ;; @call table_copy => time "ran longer than 150ms"
+;; @call fill_once => output ""
 ;; @call beyond => trap "out of bounds memory access"
 ;; @call overflowing => trap "out of bounds memory access"
 ;; @call fill_unrolled => time "ran longer than 150ms"
@@ -13,6 +14,7 @@
   (memory 128 128)
   (table 1000 1000 funcref)
   (func (export "fill") (loop (memory.fill (i32.const 0) (i32.const 1) (i32.const 8388608)) (br 0)))
+  (func (export "fill_once") (memory.fill (i32.const 0) (i32.const 1) (i32.const 8388608)))
   (func (export "copy") (loop (memory.copy (i32.const 1) (i32.const 0) (i32.const 8388607)) (br 0)))
   (func $eight
     (memory.fill (i32.const 0) (i32.const 1) (i32.const 8388608)) (memory.fill (i32.const 0) (i32.const 2) (i32.const 8388608))
