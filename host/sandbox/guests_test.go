@@ -27,8 +27,9 @@ import (
 const guestsDir = "../../testdata/guests"
 
 // guests are modules by what others give to authors: Extism's PDKs for Go,
-// Rust and AssemblyScript, and C with nothing at all. Each exports the same.
-var guests = []string{"assemblyscript", "c", "go", "rust"}
+// Rust and AssemblyScript, C with nothing at all, and JavaScript in QuickJS.
+// Each exports the same.
+var guests = []string{"assemblyscript", "c", "go", "javascript", "rust"}
 
 var goGuest = sync.OnceValues(func() ([]byte, error) {
 	dir, err := os.MkdirTemp("", "guest")
