@@ -70,9 +70,13 @@ type point struct {
 	parent int32
 	check  bool // below zero, the host is called
 	keep   bool // entry or loop: never folded into the parent
-	// assigned are the locals that a loop's body assigns.
-	assigned []uint32
+	// assigned are the locals that a loop's body assigns, of those that are
+	// followed.
+	assigned localSet
 }
+
+// localSet has a bit for each of the locals that are followed.
+type localSet [mostTracked / 64]uint64
 
 const (
 	// foldBelow is the cost from which a branch is charged where it stands.
@@ -112,9 +116,7 @@ type coder struct {
 	leaf    bool
 	params  int
 	locals  int
-	types   []byte   // of the first mostTracked locals
-	stamps  []uint32 // of locals, for lists without doubles
-	stamp   uint32
+	types   []byte // of the first mostTracked locals
 	tracker tracker
 	temps   [numTemps]uint32
 	need    [numTemps]bool
@@ -186,9 +188,6 @@ func (c *coder) decode() {
 	m, r := c.m, &c.r
 	c.instrs, c.points, c.frames = c.instrs[:0], c.points[:0], c.frames[:0]
 	c.leaf = true
-	if len(c.stamps) < c.locals {
-		c.stamps = make([]uint32, c.locals)
-	}
 	c.points = append(c.points, point{parent: -1, keep: true})
 	c.frames = append(c.frames, frame{op: opBlock})
 	cur := int32(0)
@@ -237,7 +236,13 @@ func (c *coder) decode() {
 			c.frames = c.frames[:len(c.frames)-1]
 			cost = 0
 			if f.op == opLoop {
-				loops = c.closeLoop(loops)
+				inner := loops[len(loops)-1]
+				if loops = loops[:len(loops)-1]; len(loops) > 0 {
+					outer := loops[len(loops)-1]
+					for i, bits := range c.points[inner].assigned {
+						c.points[outer].assigned[i] |= bits
+					}
+				}
 			}
 			if len(c.frames) > 0 && (f.op != opBlock || f.targeted) {
 				cur = open(f.seg)
@@ -279,9 +284,8 @@ func (c *coder) decode() {
 			if int(in.a) >= c.locals {
 				r.fail("there is no local %d", in.a)
 			}
-			if op != opLocalGet && len(loops) > 0 {
-				p := &c.points[loops[len(loops)-1]]
-				p.assigned = append(p.assigned, in.a)
+			if op != opLocalGet && in.a < mostTracked && len(loops) > 0 {
+				c.points[loops[len(loops)-1]].assigned[in.a/64] |= 1 << (in.a % 64)
 			}
 		case op == opGlobalGet, op == opGlobalSet:
 			in.a = r.u32()
@@ -335,29 +339,6 @@ func (c *coder) decode() {
 	if r.i != len(r.b) {
 		r.fail("the function does not end where it says")
 	}
-}
-
-// closeLoop hands the locals that a loop assigns on to the loop around it.
-func (c *coder) closeLoop(loops []int32) []int32 {
-	p := &c.points[loops[len(loops)-1]]
-	loops = loops[:len(loops)-1]
-	if c.stamp++; c.stamp == 0 {
-		clear(c.stamps)
-		c.stamp = 1
-	}
-	kept := p.assigned[:0]
-	for _, l := range p.assigned {
-		if c.stamps[l] != c.stamp {
-			c.stamps[l] = c.stamp
-			kept = append(kept, l)
-		}
-	}
-	p.assigned = kept
-	if len(loops) > 0 {
-		outer := &c.points[loops[len(loops)-1]]
-		outer.assigned = append(outer.assigned, kept...)
-	}
-	return loops
 }
 
 func (c *coder) target(depth uint32) {

@@ -1,11 +1,14 @@
 package rewrite
 
+import "math/bits"
+
 // tracker follows values through a function while it is emitted, so that most
 // stores need no mark: one mark stands for all stores near the same address,
 // wherever it dominates them.
 type tracker struct {
-	// locals are the values of the first locals; position tells when each was
-	// last assigned.
+	// locals are the values of the first locals: unknown until one is read, so
+	// that blocks without end take no memory; assigned tells when each was last
+	// assigned.
 	locals   []value
 	assigned []int32
 	stack    []operand
@@ -68,7 +71,7 @@ func (t *tracker) begin(locals int) {
 	t.marked = append(t.marked[:0], window{}, window{})
 	t.locals, t.assigned = t.locals[:0], t.assigned[:0]
 	for range locals {
-		t.locals, t.assigned = append(t.locals, t.fresh()), append(t.assigned, -1)
+		t.locals, t.assigned = append(t.locals, value{}), append(t.assigned, -1)
 	}
 	t.stack, t.learnt = t.stack[:0], t.learnt[:0]
 	t.scopes = append(t.scopes[:0], scope{since: -1})
@@ -111,7 +114,7 @@ func (t *tracker) join() {
 	t.learnt = t.learnt[:s.learnt]
 	for l := range t.locals {
 		if t.assigned[l] > s.since {
-			t.locals[l] = t.fresh()
+			t.locals[l] = value{}
 		}
 	}
 }
@@ -154,6 +157,9 @@ func (c *coder) follow(at int32, in *instr, flush func(int32)) {
 	switch op := in.op; {
 	case op == opLocalGet:
 		if int(in.a) < len(t.locals) {
+			if t.locals[in.a].number == unknown {
+				t.locals[in.a] = t.fresh()
+			}
 			t.stack = append(t.stack, operand{t.locals[in.a], int32(in.a)})
 		} else {
 			t.push(value{})
@@ -184,9 +190,10 @@ func (c *coder) follow(at int32, in *instr, flush func(int32)) {
 		t.enter(at)
 	case op == opLoop:
 		t.enter(at)
-		for _, l := range c.points[in.point-1].assigned {
-			if int(l) < len(t.locals) {
-				t.locals[l], t.assigned[l] = t.fresh(), at
+		for i, set := range c.points[in.point-1].assigned {
+			for ; set != 0; set &= set - 1 {
+				l := i*64 + bits.TrailingZeros64(set)
+				t.locals[l], t.assigned[l] = value{}, at
 			}
 		}
 	case op == opElse:
