@@ -19,7 +19,8 @@ const (
 	chunkBytes = rewrite.ChunkBytes
 	// mostGrown is how many bytes beyond the pristine size are made zero by
 	// hand; more are given back to the system.
-	mostGrown = 256 << 10
+	mostGrown  = 256 << 10
+	cheapReset = 40 * time.Microsecond
 )
 
 // instance is one instance of a module. One goroutine has it at a time.
@@ -45,6 +46,9 @@ type instance struct {
 	written []uint64
 	stack   [1]uint64
 	freed   bool
+	// cheap tells that its last reset was quicker than moving the memory of
+	// another instance into this core's caches.
+	cheap bool
 	// pure tells that it is in its pristine state.
 	pure bool
 	// idleSince is when it came to rest in the pool.
@@ -358,7 +362,9 @@ func (i *instance) reset() (ok bool) {
 	begin := time.Now()
 	defer func() {
 		i.owner.pool.resets.Add(1)
-		i.owner.pool.resetTime.Add(int64(time.Since(begin)))
+		took := time.Since(begin)
+		i.cheap = took < cheapReset
+		i.owner.pool.resetTime.Add(int64(took))
 	}()
 	i.setGlobals()
 	if i.memory != nil {

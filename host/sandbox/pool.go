@@ -32,7 +32,9 @@ type pool struct {
 	// tenants are served.
 	queues map[string][]*waiter
 	turns  []string
-	closed bool
+	// waiting counts the calls in queues.
+	waiting int
+	closed  bool
 	// work are the goroutines of the pool.
 	work sync.WaitGroup
 	// waits counts calls that had to wait, refusals those that waited in vain.
@@ -85,10 +87,10 @@ func (p *pool) next(ctx context.Context, tenant string) (*instance, error) {
 	}
 	if len(p.idle)+len(p.used) > 0 {
 		var i *instance
-		if len(p.idle) > 0 {
-			i = last(&p.idle)
-		} else {
+		if n := len(p.used); n > 0 && (len(p.idle) == 0 || p.used[n-1].cheap) {
 			i = last(&p.used)
+		} else {
+			i = last(&p.idle)
 		}
 		if len(p.idle)+len(p.used) == 0 && p.making == 0 && p.total < p.module.limits.Instances {
 			p.makeAhead()
@@ -117,7 +119,7 @@ func (p *pool) next(ctx context.Context, tenant string) (*instance, error) {
 			p.mu.Unlock()
 			return nil, err
 		}
-		if p.total < p.module.limits.Instances && p.making == 0 && len(p.turns) > 0 {
+		if p.total < p.module.limits.Instances && p.making == 0 && p.waiting > 0 {
 			p.makeAhead()
 		}
 		p.mu.Unlock()
@@ -139,6 +141,7 @@ func (p *pool) wait(ctx context.Context, tenant string) (*instance, error) {
 		p.turns = append(p.turns, tenant)
 	}
 	p.queues[tenant] = append(p.queues[tenant], w)
+	p.waiting++
 	p.waits++
 	p.mu.Unlock()
 
@@ -173,6 +176,7 @@ func (p *pool) leave(tenant string, w *waiter) {
 	for n, other := range queue {
 		if other == w {
 			p.queues[tenant] = append(queue[:n:n], queue[n+1:]...)
+			p.waiting--
 			break
 		}
 	}
@@ -196,6 +200,7 @@ func (p *pool) nextWaiter() *waiter {
 	tenant := p.turns[0]
 	queue := p.queues[tenant]
 	p.turns = p.turns[1:]
+	p.waiting--
 	if len(queue) == 1 {
 		delete(p.queues, tenant)
 	} else {
@@ -235,7 +240,7 @@ func (p *pool) makeAhead() {
 			p.mu.Unlock()
 			return
 		}
-		if p.making == 0 && len(p.turns) > 1 && p.total < p.module.limits.Instances {
+		if p.making == 0 && p.waiting > 1 && p.total < p.module.limits.Instances {
 			p.makeAhead()
 		}
 		p.mu.Unlock()
@@ -258,7 +263,7 @@ func (p *pool) discard(i *instance) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.total--
-	if len(p.turns) > 0 && p.making == 0 && p.total < p.module.limits.Instances {
+	if p.waiting > 0 && p.making == 0 && p.total < p.module.limits.Instances {
 		p.makeAhead()
 	}
 }
@@ -349,10 +354,7 @@ type PoolStats struct {
 func (p *pool) stats() PoolStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := PoolStats{Instances: p.total, Idle: len(p.idle) + len(p.used), Waits: p.waits, Refusals: p.refusals,
+	s := PoolStats{Instances: p.total, Idle: len(p.idle) + len(p.used), Waiting: p.waiting, Waits: p.waits, Refusals: p.refusals,
 		Resets: p.resets.Load(), ResetTime: time.Duration(p.resetTime.Load())}
-	for _, q := range p.queues {
-		s.Waiting += len(q)
-	}
 	return s
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -14,7 +15,19 @@ import (
 	"github.com/provosthq/provost/plugins"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// cacheDir keeps what was compiled for all tests of the package.
+var cacheDir string
+
+func TestMain(m *testing.M) {
+	var err error
+	if cacheDir, err = os.MkdirTemp("", "sandbox"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(cacheDir) // a temporary folder
+		os.Exit(code)
+	}))
+}
 
 // connector loads the connector scim, a real Go guest.
 func connector(t testing.TB, o Options, l Limits) *Module {
@@ -25,7 +38,17 @@ func connector(t testing.TB, o Options, l Limits) *Module {
 	return load(t, o, l, wasm)
 }
 
+// connectorIn loads the connector scim into a runtime; the test closes both.
+func connectorIn(t testing.TB, r *Runtime, l Limits) *Module {
+	wasm, ok := plugins.Builtin("scim")
+	require.True(t, ok, "the connector scim is not built; run make build")
+	m, err := r.Load(t.Context(), "guest", wasm, l)
+	require.NoError(t, err)
+	return m
+}
+
 func load(t testing.TB, o Options, l Limits, wasm []byte) *Module {
+	o.CacheDir = cacheDir
 	r, err := New(t.Context(), o)
 	require.NoError(t, err)
 	m, err := r.Load(t.Context(), "guest", wasm, l)
