@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -31,9 +32,12 @@ type world struct {
 	ctx     context.Context
 	runtime wazero.Runtime
 	options *rewrite.Options // nil: modules stay as they are
-	// slice is what refill grants; refilled is what guests got so far.
-	slice    int64
-	refills  int
+	// slice is what refill grants; granted and refills are what guests got so
+	// far, changed is how many chunks checkMarks found changed.
+	slice            int64
+	granted          int64
+	refills, changed int
+
 	memories map[api.Memory]*tracked
 	order    []*tracked
 }
@@ -52,7 +56,7 @@ type writer struct {
 }
 
 func newWorld(config wazero.RuntimeConfig, options *rewrite.Options) (*world, error) {
-	w := &world{ctx: context.Background(), options: options, slice: math.MaxInt64 / 2, memories: map[api.Memory]*tracked{}}
+	w := &world{ctx: context.Background(), options: options, slice: 1 << 40, memories: map[api.Memory]*tracked{}}
 	w.runtime = wazero.NewRuntimeWithConfig(w.ctx, config)
 	refill := func(_ context.Context, stack []uint64) { stack[0] = uint64(w.refill(int64(stack[0]))) }
 	_, err := w.runtime.NewHostModuleBuilder(rewrite.Module).NewFunctionBuilder().
@@ -63,6 +67,7 @@ func newWorld(config wazero.RuntimeConfig, options *rewrite.Options) (*world, er
 
 func (w *world) refill(fuel int64) int64 {
 	w.refills++
+	w.granted += w.slice
 	return fuel + w.slice
 }
 
@@ -120,6 +125,15 @@ func (w *world) instantiate(wasm []byte, name string) (*guest, error) {
 	return g, nil
 }
 
+// close ends the instance, and forgets its memory where it is its own.
+func (g *guest) close() {
+	if memory := g.module.Memory(); memory != nil && g.world.memories[memory] != nil {
+		delete(g.world.memories, memory)
+		g.world.order = slices.DeleteFunc(g.world.order, func(m *tracked) bool { return m.memory == memory })
+	}
+	_ = g.module.Close(g.world.ctx)
+}
+
 // contents is a view of all of a memory.
 func contents(m api.Memory) []byte {
 	if m == nil {
@@ -149,37 +163,39 @@ func (w *world) see() {
 // marked, and takes the marks away.
 func (w *world) checkMarks() error {
 	for _, m := range w.order {
-		if err := m.check(w.ctx); err != nil {
+		changed, err := m.check(w.ctx)
+		if err != nil {
 			return err
 		}
+		w.changed += changed
 	}
 	return nil
 }
 
-func (m *tracked) check(ctx context.Context) error {
+func (m *tracked) check(ctx context.Context) (changed int, err error) {
 	b := contents(m.memory)
 	head := bytes.Clone(b[:min(len(b), (len(b)>>rewrite.ChunkBits+1)*4)])
 	marked := map[uint32]bool{}
 	for _, writer := range m.writers {
 		results, err := writer.collect.Call(ctx)
 		if err != nil {
-			return fmt.Errorf("collect: %w", err)
+			return 0, fmt.Errorf("collect: %w", err)
 		}
 		n := int(uint32(results[0]))
 		if n*4 > len(head) {
-			return fmt.Errorf("collect returned %d marks for %d bytes", n, len(b))
+			return 0, fmt.Errorf("collect returned %d marks for %d bytes", n, len(b))
 		}
 		for i := range n {
 			chunk := binary.LittleEndian.Uint32(b[4*i:])
 			if chunk >= writer.chunks {
-				return fmt.Errorf("chunk %d of %d is marked", chunk, writer.chunks)
+				return 0, fmt.Errorf("chunk %d of %d is marked", chunk, writer.chunks)
 			}
 			marked[chunk] = true
 			marked[(chunk+1)%writer.chunks] = true
 		}
 		copy(b, head)
 		if results, err = writer.collect.Call(ctx); err != nil || results[0] != 0 {
-			return fmt.Errorf("a second look finds %v marks: %v", results, err)
+			return 0, fmt.Errorf("a second look finds %v marks: %v", results, err)
 		}
 	}
 	var missed []int
@@ -192,6 +208,7 @@ func (m *tracked) check(ctx context.Context) error {
 		if bytes.Equal(now, was) {
 			continue
 		}
+		changed++
 		if !marked[uint32(at>>rewrite.ChunkBits)] {
 			missed = append(missed, at>>rewrite.ChunkBits)
 		}
@@ -203,9 +220,9 @@ func (m *tracked) check(ctx context.Context) error {
 		m.before = bytes.Clone(b)
 	}
 	if missed != nil {
-		return fmt.Errorf("the chunks %d were written and not marked", missed)
+		return 0, fmt.Errorf("the chunks %d were written and not marked", missed)
 	}
-	return nil
+	return changed, nil
 }
 
 var zeros [rewrite.ChunkBytes]byte
