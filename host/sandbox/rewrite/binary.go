@@ -103,6 +103,13 @@ func (r *reader) name() string {
 	return string(b)
 }
 
+// ended checks that nothing is left.
+func (r *reader) ended() {
+	if r.i != len(r.b) {
+		r.fail("there is more than there should be")
+	}
+}
+
 func (r *reader) valueType() byte {
 	t := r.byte()
 	switch t {

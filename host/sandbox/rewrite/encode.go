@@ -379,7 +379,8 @@ func (m *module) helpers() [][]byte {
 }
 
 // nameSection keeps the names of functions, modules and locals, for stack
-// traces. Names that can't be read are dropped: they mean nothing to a guest.
+// traces. Names that can't be read are dropped: they mean nothing to a guest,
+// but the engine would refuse the module for them.
 func (m *module) nameSection(w *writer) {
 	if m.names.end == 0 {
 		return
@@ -398,30 +399,39 @@ func (m *module) nameSection(w *writer) {
 		body.name("name")
 		keep = len(body.b)
 		r := &reader{b: m.in.b[:m.names.end], i: m.names.start}
-		for r.i < m.names.end {
+		for last := -1; r.i < m.names.end; {
 			id := r.byte()
-			b := r.bytes()
-			sub := &reader{b: b}
+			sub := &reader{b: r.bytes()}
+			if int(id) <= last {
+				r.fail("the names %d stand in the wrong place, or twice", id)
+			}
+			last = int(id)
 			switch id {
 			case 0:
-				body.section(id, func(w *writer) { w.raw(b) })
+				body.section(id, func(w *writer) {
+					w.name(sub.name())
+					sub.ended()
+				})
 			case 1, 2:
 				body.section(id, func(w *writer) {
 					n := sub.count()
 					w.u32(uint32(n))
 					for range n {
-						w.u32(m.function(sub.u32()))
+						f := sub.u32()
+						m.checkFunction(sub, f)
+						w.u32(m.function(f))
 						if id == 1 {
-							w.raw(sub.prefixed())
+							w.name(sub.name())
 							continue
 						}
 						k := sub.count()
 						w.u32(uint32(k))
 						for range k {
 							w.u32(sub.u32())
-							w.raw(sub.prefixed())
+							w.name(sub.name())
 						}
 					}
+					sub.ended()
 				})
 			}
 			keep = len(body.b)
@@ -430,11 +440,4 @@ func (m *module) nameSection(w *writer) {
 	w.byte(0)
 	w.u32(uint32(len(body.b)))
 	w.raw(body.b)
-}
-
-// prefixed reads a vector of bytes and returns it with its length before it.
-func (r *reader) prefixed() []byte {
-	start := r.i
-	r.bytes()
-	return r.b[start:r.i]
 }

@@ -194,6 +194,9 @@ func (g *generator) body(s signature, leaf bool, active int) {
 	}
 	g.free = len(g.locals)
 	g.size = 10 + g.IntN(120)
+	if g.chance(40) { // little else hides a mark that is missing
+		g.size = 1 + g.IntN(8)
+	}
 	if g.chance(90) {
 		g.code.i32(g.border()).set(g.pointer(0))
 	}
@@ -311,6 +314,58 @@ func (g *generator) at(align int) {
 	g.code.u32(uint32(g.IntN(align + 1))).u32(offset)
 }
 
+// edge stores around one address so far apart that one mark just covers both,
+// or just does not.
+func (g *generator) edge() {
+	c := &g.code
+	p, q := g.pointer(0), g.pointer(1)
+	if g.chance(50) {
+		p, q = q, p
+	}
+	near, first := int32(128), uint32(g.IntN(100))
+	if g.chance(30) {
+		near = 0
+	}
+	c.i32(4096*int32(3+g.IntN(8)) + near - 2 - int32(g.IntN(24)) + int32(g.IntN(6)) - int32(first))
+	if g.chance(80) {
+		c.i32(0).op(0x72) // nobody knows its value
+	}
+	c.set(p)
+	store := func(offset uint32) {
+		s := stores[g.IntN(len(stores))]
+		c.op(g.constant(s.operand)...)
+		if s.prefix == 0 {
+			c.op(byte(s.op))
+		} else {
+			c.x(s.prefix, s.op)
+		}
+		c.u32(0).u32(offset)
+		if s.lanes > 0 {
+			c.op(byte(g.IntN(s.lanes)))
+		}
+	}
+	if g.chance(30) { // the local is another value when it is stored
+		c.get(p).get(p).set(q).i32(0x8000).set(p)
+		store(first)
+		p = q
+	} else {
+		c.get(p)
+		store(first)
+	}
+	if g.chance(70) {
+		c.get(p)
+		if g.chance(50) {
+			store(first + 3952 + uint32(g.IntN(18)))
+		} else {
+			store(first + 3952 + uint32(g.IntN(160)) - 16)
+		}
+	}
+	if g.chance(60) {
+		c.get(p).i32(-int32(g.IntN(160))).op(0x6a)
+		store(first)
+	}
+}
+
 type access struct {
 	prefix  byte
 	op      uint32
@@ -386,7 +441,9 @@ func (g *generator) statement(depth, active int) {
 		s := stores[g.IntN(len(stores))]
 		g.expression(s.operand, depth+2)
 		g.access(s)
-	case choice < 36: // several near the same address, as compilers write
+	case choice < 34:
+		g.edge()
+	case choice < 38: // several near the same address, as compilers write
 		p := g.pointer(g.IntN(2))
 		at := uint32(g.IntN(4400))
 		for range 2 + g.IntN(4) {
@@ -717,7 +774,7 @@ var computations = map[byte][]operation{
 	v128: {vector(15, nil, i32), vector(16, nil, i32), vector(17, nil, i32), vector(18, nil, i64), vector(77, nil, v128), vector(78, nil, v128, v128),
 		vector(80, nil, v128, v128), vector(81, nil, v128, v128), vector(110, nil, v128, v128), vector(142, nil, v128, v128), vector(174, nil, v128, v128),
 		vector(206, nil, v128, v128), vector(14, nil, v128, v128), vector(13, []byte{0, 31, 2, 29, 4, 27, 6, 25, 8, 23, 10, 21, 12, 19, 14, 17}, v128, v128),
-		vector(82, nil, v128, v128, v128), vector(28, []byte{3}, v128, i32), vector(30, []byte{1}, v128, i64)},
+		vector(28, []byte{3}, v128, i32), vector(30, []byte{1}, v128, i64)},
 }
 
 // expression leaves a value of the type.
