@@ -35,6 +35,7 @@ type world struct {
 	// slice is what refill grants; granted and refills are what guests got so
 	// far, changed is how many chunks checkMarks found changed.
 	slice            int64
+	most             int // refills; 0 is no limit
 	granted          int64
 	refills, changed int
 
@@ -68,6 +69,9 @@ func newWorld(config wazero.RuntimeConfig, options *rewrite.Options) (*world, er
 func (w *world) refill(fuel int64) int64 {
 	w.refills++
 	w.granted += w.slice
+	if w.most > 0 && w.refills > w.most {
+		panic(errFuel)
+	}
 	return fuel + w.slice
 }
 
@@ -79,6 +83,8 @@ type guest struct {
 	module api.Module
 	info   *rewrite.Result // nil where it was not rewritten
 }
+
+var errFuel = errors.New("the fuel is used up")
 
 var errDataOutOfBounds = errors.New("a data segment is out of bounds")
 

@@ -51,6 +51,9 @@ type window struct {
 const (
 	// mostTracked is how many locals of a function are followed.
 	mostTracked = 256
+	// mostResults is how many results of a call are followed: what a call
+	// takes here must not grow with them.
+	mostResults = 8
 	// below is how far below an address its window begins: room for what is
 	// pushed next on a stack that grows down.
 	below = 128
@@ -292,6 +295,10 @@ func (c *coder) effect(in *instr) {
 	case op == opNop:
 	case op == opCall:
 		f := m.types[m.functions[in.a]]
+		if len(f.results) > mostResults {
+			t.stack = t.stack[:0]
+			return
+		}
 		pop(len(f.params), len(f.results))
 	case op == 0x1a: // drop
 		pop(1, 0)
