@@ -413,7 +413,7 @@ func (d *daemon) listen(ctx context.Context, cfg *config.Config) error {
 	}
 	var servers []*http.Server
 	var tasks sync.WaitGroup
-	begin := func(l net.Listener, h http.Handler) {
+	begin := func(key string, l net.Listener, h http.Handler) {
 		s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
 			BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) }}
 		servers = append(servers, s)
@@ -422,23 +422,26 @@ func (d *daemon) listen(ctx context.Context, cfg *config.Config) error {
 				d.log.Error("a listener ended", "address", l.Addr().String(), "error", err)
 			}
 		})
-		d.log.Info("listening", "address", l.Addr().String())
+		d.log.Info("listening", "for", key, "address", l.Addr().String())
 	}
-	begin(socket, d.handler())
+	begin("socket", socket, d.handler())
 	metricsMux := http.NewServeMux()
 	metricsMux.Handle("GET /metrics", promhttp.HandlerFor(d.registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	metricsMux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	metricsMux.HandleFunc("GET /readyz", d.ready)
-	for address, h := range map[string]http.Handler{cfg.Listen.API: loopbackOnly(d.handler()), cfg.Listen.Metrics: metricsMux} {
-		if address == "" {
+	for _, one := range []struct {
+		key, address string
+		handler      http.Handler
+	}{{"api", cfg.Listen.API, loopbackOnly(d.handler())}, {"metrics", cfg.Listen.Metrics, metricsMux}} {
+		if one.address == "" {
 			continue
 		}
-		l, listenErr := net.Listen("tcp", address)
+		l, listenErr := net.Listen("tcp", one.address)
 		if listenErr != nil {
-			err = errors.Join(err, host.Errorf(host.Unavailable, "listen %s: %w", address, listenErr))
+			err = errors.Join(err, host.Errorf(host.Unavailable, "listen.%s: %w", one.key, listenErr))
 			continue
 		}
-		begin(l, h)
+		begin(one.key, l, one.handler)
 	}
 	if err == nil {
 		<-ctx.Done()

@@ -4,9 +4,11 @@
 package target
 
 import (
+	"bytes"
 	"crypto/subtle"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -69,6 +71,13 @@ func (t *Target) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if ms, err := strconv.Atoi(r.URL.Query().Get("delay")); err == nil && ms > 0 {
+		// Only once the body is read does the server see that the client is gone.
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		if err != nil {
+			refuse(w, http.StatusBadRequest, "the body can't be read")
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		wait := time.NewTimer(min(time.Duration(ms)*time.Millisecond, maxDelay))
 		defer wait.Stop()
 		select {

@@ -1,11 +1,13 @@
 package target_test
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -72,4 +74,30 @@ func TestPages(t *testing.T) {
 	assert.Equal(t, "", page["next"])
 	_, page = do(t, app, "GET", "/accounts?username=B", "")
 	assert.Len(t, page["accounts"], 1)
+}
+
+func TestAClientThatGoesAwayIsNotWaitedFor(t *testing.T) {
+	app := target.New("")
+	begun, ended := make(chan struct{}), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(begun)
+		app.ServeHTTP(w, r)
+		close(ended)
+	}))
+	ctx, cancel := context.WithCancel(t.Context())
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+"/accounts?delay=60000", strings.NewReader(`{"username": "ada"}`))
+	require.NoError(t, err)
+	go func() {
+		<-begun
+		cancel()
+	}()
+	_, err = http.DefaultClient.Do(r)
+	require.ErrorIs(t, err, context.Canceled)
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the target goes on waiting for nobody")
+	}
+	server.Close()
+	require.Empty(t, app.Accounts())
 }
