@@ -3,6 +3,7 @@ package rewrite_test
 import (
 	"bytes"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -448,22 +449,65 @@ func TestTailCallsDoNotFillTheStack(t *testing.T) {
 	}
 }
 
-// The host ends a call by not returning from refill: nothing of the module
-// runs on.
-func TestWithoutFuelAGuestIsStopped(t *testing.T) {
-	b := &build{}
-	b.memory(1, 1)
-	b.export("run", 0, b.function(nil, nil, nil, *new(code).block(0x03, void).u(0x0c, 0).end()))
-	w, err := newWorld(wazero.NewRuntimeConfigCompiler().WithCoreFeatures(features), &everything)
-	require.NoError(t, err)
-	defer w.close()
-	w.slice = 100
-	w.most = 50
-	g, err := w.instantiate(b.wasm(), "")
-	require.NoError(t, err)
-	_, err = g.module.ExportedFunction("run").Call(w.ctx)
-	require.ErrorContains(t, err, errFuel.Error())
-	require.Equal(t, 51, w.refills)
+// However a guest goes on without end, it asks for fuel again and again.
+func TestEveryEndlessGuestIsStopped(t *testing.T) {
+	const self, other = 0, 1 // functions, and their entries in the table
+	for name, body := range map[string]*code{
+		"br":                      new(code).block(0x03, void).u(0x0c, 0).end(),
+		"br_if":                   new(code).block(0x03, void).i32(1).u(0x0d, 0).end(),
+		"br_table":                new(code).block(0x03, void).i32(9).u(0x0e, 2, 0, 0, 0).end(),
+		"out of a block":          new(code).block(0x03, void).block(0x02, void).i32(1).u(0x0d, 1).end().end(),
+		"out of an if":            new(code).block(0x03, void).i32(1).block(0x04, void).u(0x0c, 1).end().end(),
+		"out of an else":          new(code).block(0x03, void).i32(0).block(0x04, void).op(0x05).u(0x0c, 1).end().end(),
+		"an outer loop":           new(code).block(0x03, void).block(0x03, void).u(0x0c, 1).end().end(),
+		"a loop behind another":   new(code).block(0x03, void).end().block(0x03, void).u(0x0c, 0).end(),
+		"a loop with operands":    new(code).i32(1).op(0x03, 1).op(0x1a).i32(1).u(0x0c, 0).end(),
+		"within a block":          new(code).block(0x02, void).block(0x03, void).i32(0).u(0x0d, 1).u(0x0c, 0).end().end(),
+		"a straight way before":   new(code).i32(0).i32(0).u(0x36, 2, 0).block(0x02, void).block(0x03, void).u(0x0c, 0).end().end(),
+		"a long way before":       new(code).join(slices.Repeat([]code{*new(code).i32(0).i32(0).u(0x36, 2, 0)}, 50)).block(0x03, void).u(0x0c, 0).end(),
+		"return_call":             new(code).u(0x12, self),
+		"return_call_indirect":    new(code).i32(self).u(0x13, 0, 0),
+		"return_call in an if":    new(code).i32(1).block(0x04, void).u(0x12, self).end(),
+		"return_call to and fro":  new(code).u(0x12, other),
+		"a loop that calls":       new(code).block(0x03, void).call(2).u(0x0c, 0).end(),
+		"a loop that fills":       new(code).block(0x03, void).i32(0).i32(0).i32(65536).x(0xfc, 11, 0).u(0x0c, 0).end(),
+		"a loop that cannot grow": new(code).block(0x03, void).i32(-1).u(0x40, 0).op(0x1a).u(0x0c, 0).end(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := &build{}
+			b.memory(1, 1)
+			b.table(funcref, 2, 2)
+			b.element(0, self, other)
+			b.export("run", 0, b.function(nil, nil, nil, *body))
+			b.typed([]byte{i32}, nil) // the type 1
+			b.function(nil, nil, nil, *new(code).u(0x12, self))
+			b.function(nil, nil, nil, nil)
+			for kind, config := range map[string]wazero.RuntimeConfig{"compiler": wazero.NewRuntimeConfigCompiler(), "interpreter": wazero.NewRuntimeConfigInterpreter()} {
+				w, err := newWorld(config.WithCoreFeatures(features), &everything)
+				require.NoError(t, err)
+				w.slice, w.most = 100, 50
+				g, err := w.instantiate(b.wasm(), "")
+				require.NoError(t, err)
+				_, err = g.module.ExportedFunction("run").Call(w.ctx)
+				require.ErrorContains(t, err, errFuel.Error(), kind)
+				require.Equal(t, 51, w.refills, kind)
+				require.NoError(t, w.checkMarks())
+				require.NoError(t, w.close())
+			}
+		})
+	}
+	t.Run("a start function", func(t *testing.T) {
+		b := &build{}
+		start := b.function(nil, nil, nil, *new(code).block(0x03, void).u(0x0c, 0).end())
+		b.start = &start
+		w, err := newWorld(wazero.NewRuntimeConfigCompiler().WithCoreFeatures(features), &everything)
+		require.NoError(t, err)
+		defer w.close()
+		w.most = 3
+		w.slice = 100
+		_, err = w.instantiate(b.wasm(), "")
+		require.ErrorContains(t, err, errFuel.Error())
+	})
 }
 
 // What a call returns is only counted: a type with many results must not take
