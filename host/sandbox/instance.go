@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/bits"
 	"strings"
@@ -126,6 +127,16 @@ func (i *instance) refusedGrowth() int64 {
 		return 0
 	}
 	return int64(uint32(i.refused.Get())) * pageBytes
+}
+
+// makeInstance is newInstance that, where all sandboxes together have no room
+// for another, takes the instances away that are at rest.
+func (m *Module) makeInstance(ctx context.Context) (*instance, error) {
+	i, err := m.newInstance(ctx)
+	if errors.Is(err, errMemory) && m.runtime.reclaim() > 0 {
+		i, err = m.newInstance(ctx)
+	}
+	return i, err
 }
 
 // newInstance makes an instance in the pristine state: a copy of the module's

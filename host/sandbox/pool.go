@@ -102,7 +102,7 @@ func (p *pool) next(ctx context.Context, tenant string) (*instance, error) {
 		p.total++
 		p.making++
 		p.mu.Unlock()
-		i, err := p.module.newInstance(ctx)
+		i, err := p.module.makeInstance(ctx)
 		p.mu.Lock()
 		p.making--
 		if err != nil {
@@ -231,7 +231,7 @@ func (p *pool) makeAhead() {
 	p.work.Add(1)
 	go func() {
 		defer p.work.Done()
-		i, err := p.module.newInstance(context.Background())
+		i, err := p.module.makeInstance(context.Background())
 		p.mu.Lock()
 		p.making--
 		if err != nil {

@@ -1,10 +1,13 @@
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -158,4 +161,55 @@ func TestClosingWaitsForTheCallsUnderWay(t *testing.T) {
 	require.NoError(t, <-result)
 	require.NoError(t, <-closed)
 	require.NoError(t, r.Close(context.Background()))
+}
+
+func TestInstancesAtRestMakeRoomForAnotherModules(t *testing.T) {
+	r, err := New(t.Context(), Options{CacheDir: cacheDir, MemoryBytes: 10 << 20})
+	require.NoError(t, err)
+	a, b := connectorIn(t, r, Limits{Instances: 2}), connectorIn(t, r, Limits{Instances: 2, Time: 9 * time.Second})
+	h := holding{make(chan string, 20), make(chan struct{})}
+	var all sync.WaitGroup
+	for range 2 {
+		all.Go(func() { _, _, _ = a.Call(t.Context(), "create", create(1), h.env("a")) })
+	}
+	<-h.in
+	<-h.in
+	close(h.free)
+	all.Wait()
+	require.Equal(t, 2, a.Pool().Idle)
+	_, _, err = b.Call(t.Context(), "create", create(1), created(1))
+	require.NoError(t, err)
+	require.Less(t, a.Pool().Instances, 2)
+	require.NoError(t, a.Close(context.Background()))
+	require.NoError(t, b.Close(context.Background()))
+	require.Zero(t, r.MemoryBytes())
+	require.NoError(t, r.Close(context.Background()))
+}
+
+// TestManyCallsLeaveNothingBehind makes as many calls as PROVOST_CALLS says.
+func TestManyCallsLeaveNothingBehind(t *testing.T) {
+	calls, err := strconv.Atoi(cmp.Or(os.Getenv("PROVOST_CALLS"), "2000"))
+	require.NoError(t, err)
+	m := connector(t, Options{Warm: "describe"}, Limits{})
+	var memory runtime.MemStats
+	state := func() (heap uint64, goroutines int, sandboxes int64) {
+		m.pool.resetUsed()
+		runtime.GC()
+		runtime.ReadMemStats(&memory)
+		return memory.HeapAlloc, runtime.NumGoroutine(), m.runtime.MemoryBytes()
+	}
+	run := func(n int) {
+		for i := range n {
+			_, _, err := m.Call(t.Context(), "create", create(i%1000), created(i%1000))
+			require.NoError(t, err)
+		}
+	}
+	run(1000) // all that grows once has grown
+	heap, goroutines, sandboxes := state()
+	run(calls)
+	heapNow, goroutinesNow, sandboxesNow := state()
+	t.Logf("%d calls: heap %d to %d bytes, %d to %d goroutines, sandboxes %d to %d bytes", calls, heap, heapNow, goroutines, goroutinesNow, sandboxes, sandboxesNow)
+	require.Less(t, heapNow, heap+1<<20)
+	require.LessOrEqual(t, goroutinesNow, goroutines+1)
+	require.LessOrEqual(t, sandboxesNow, sandboxes)
 }

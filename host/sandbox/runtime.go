@@ -138,6 +138,15 @@ func (r *Runtime) used() {
 	}
 }
 
+// reclaim closes all instances at rest and returns how many.
+func (r *Runtime) reclaim() (closed int) {
+	for _, m := range r.loaded() {
+		m.pool.resetUsed()
+		closed += m.pool.trim(time.Now().Add(time.Hour), 0)
+	}
+	return closed
+}
+
 func (r *Runtime) loaded() []*Module {
 	r.mu.Lock()
 	defer r.mu.Unlock()
