@@ -813,9 +813,9 @@ func TestHostileSizeIsRefusedOrRuns(t *testing.T) {
 		},
 		"br_table with a million targets": func() []byte { return one(body(targets(1_000_000))) },
 		"50 br_tables with 2,000 targets": func() []byte { return one(body(repeat(targets(2_000), 50))) },
-		"blocks 10,000 deep":              func() []byte { return one(body(deep([]byte{0x02, 0x40}, []byte{0x0b}, 10_000))) },
-		"loops 2,000 deep":                func() []byte { return one(body(deep([]byte{0x03, 0x40}, []byte{0x0b}, 2_000))) },
-		"ifs 10,000 deep":                 func() []byte { return one(body(deep([]byte{0x41, 1, 0x04, 0x40}, []byte{0x0b}, 10_000))) },
+		"blocks 9,900 deep":               func() []byte { return one(body(deep([]byte{0x02, 0x40}, []byte{0x0b}, 9_900))) },
+		"loops 500 deep":                  func() []byte { return one(body(deep([]byte{0x03, 0x40}, []byte{0x0b}, 500))) },
+		"ifs 3,000 deep":                  func() []byte { return one(body(deep([]byte{0x41, 1, 0x04, 0x40}, []byte{0x0b}, 3_000))) },
 		"50,000 locals":                   func() []byte { return one(append(append([]byte{1}, leb(50_000)...), 0x7e, 0x0b)) },
 		"50,000 locals, all in use": func() []byte {
 			b := append(append([]byte{1}, leb(50_000)...), 0x7e)
@@ -880,6 +880,25 @@ func TestHostileSizeIsRefusedOrRuns(t *testing.T) {
 			require.Equal(t, sandbox.KindInvalid, failure(t, err).Kind)
 			require.NoError(t, m.Close(t.Context()))
 		})
+	}
+}
+
+// What takes the compiler minutes is refused: it can't be stopped within a
+// function.
+func TestHostileCompileTimeIsRefused(t *testing.T) {
+	deep := func(block, end []byte, n int) []byte { return append(bytes.Repeat(block, n), bytes.Repeat(end, n)...) }
+	table := slices.Concat([]byte{0x02, 0x40, 0x41, 0, 0x0e}, leb(5000), make([]byte, 5001), []byte{0x0b})
+	r := newSandbox(t)
+	for name, code := range map[string][]byte{
+		"nests more than 10000 blocks or 1000 loops":                     deep([]byte{0x03, 0x40}, []byte{0x0b}, 10_000),
+		"function nests more than 10000 blocks":                          deep([]byte{0x41, 1, 0x04, 0x40}, []byte{0x0b}, 20_000),
+		"the br_tables of a function have 105000 targets; the limit is ": bytes.Repeat(table, 200),
+	} {
+		wasm := generated([]string{"run"}, [][]byte{slices.Concat([]byte{0}, code, []byte{0x0b})})
+		_, err := r.Load(t.Context(), "hostile", wasm, sandbox.Limits{})
+		e := failure(t, err)
+		require.Equal(t, sandbox.KindLimit, e.Kind, "%v", e)
+		require.Contains(t, e.Message, name)
 	}
 }
 

@@ -259,7 +259,7 @@ func (r *Runtime) Load(ctx context.Context, name string, wasm []byte, limits Lim
 	return m, nil
 }
 
-// mostTargets bounds one br_table.
+// mostTargets bounds the br_tables of a function.
 const mostTargets = 100_000
 
 // compile returns the code of rewritten bytes, compiled once for all who use

@@ -94,6 +94,9 @@ const (
 	growCost = 1024
 	// mostLocals is what wazero and the engines of the web take.
 	mostLocals = 50_000
+	// wazero's compiler takes time that grows with more than the square of
+	// these, and can't be stopped within a function.
+	mostNested, mostLoops = 10_000, 1_000
 )
 
 // frame is an open block while decoding.
@@ -192,11 +195,15 @@ func (c *coder) decode() {
 	c.frames = append(c.frames, frame{op: opBlock})
 	cur := int32(0)
 	var loops []int32
+	targets := 0
 	open := func(parent int32) int32 {
 		c.points = append(c.points, point{parent: parent})
 		return int32(len(c.points) - 1)
 	}
 	for len(c.frames) > 0 {
+		if len(c.frames) > mostNested || len(loops) > mostLoops {
+			r.limit("nesting", "a function nests more than %d blocks or %d loops", mostNested, mostLoops)
+		}
 		start := r.i
 		in := instr{op: opcode(r.byte()), start: int32(start)}
 		cost := int64(1)
@@ -258,8 +265,9 @@ func (c *coder) decode() {
 			cost = 0
 		case op == opBrTable:
 			n := r.count()
-			if most := m.options.MaxTargets; most > 0 && n > most {
-				r.limit("targets", "a br_table has %d targets; the limit is %d", n, most)
+			targets += n
+			if most := m.options.MaxTargets; most > 0 && targets > most {
+				r.limit("targets", "the br_tables of a function have %d targets; the limit is %d", targets, most)
 			}
 			for range n + 1 {
 				c.target(r.u32())

@@ -79,8 +79,8 @@ type Options struct {
 	// MaxPages and MaxTable bound the growth of memory and of each table;
 	// 0 leaves them as they are. A module that begins above them is refused.
 	MaxPages, MaxTable uint32
-	// MaxFunctions, MaxBody (bytes of one function) and MaxTargets (of one
-	// br_table) bound what a compiler is fed; 0 is no bound.
+	// MaxFunctions, MaxBody (bytes of one function) and MaxTargets (of all
+	// br_tables of one function) bound what a compiler is fed; 0 is no bound.
 	MaxFunctions, MaxBody, MaxTargets int
 }
 
