@@ -68,19 +68,35 @@ func (p *scanner) str() (string, bool) {
 		return "", false
 	}
 	start := p.i + 1
-	for i := start; i < len(p.s); i++ {
-		switch c := p.s[i]; {
-		case c == '"':
-			p.i = i + 1
-			return p.s[start:i], true
-		case c == '\\' || c >= utf8.RuneSelf:
-			return p.escaped(start, i)
-		case c < ' ':
-			return "", false
+	rest := p.s[start:]
+	for i := 0; i < len(rest); i++ {
+		if c := rest[i]; stops[c] == 1 {
+			switch {
+			case c == '"':
+				p.i = start + i + 1
+				return rest[:i], true
+			case c < ' ':
+				return "", false
+			}
+			return p.escaped(start, start+i)
 		}
 	}
 	return "", false
 }
+
+// stops are the bytes that a plain string does not have: 1 those that end one
+// or need a look when it is read, 2 those that are only written in another way.
+var stops = func() (t [256]byte) {
+	for c := range t {
+		switch {
+		case c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf:
+			t[c] = 1
+		case c == '<' || c == '>' || c == '&':
+			t[c] = 2
+		}
+	}
+	return t
+}()
 
 // escaped reads a string that begins at start and is plain up to i.
 func (p *scanner) escaped(start, i int) (string, bool) {
@@ -401,6 +417,10 @@ func appendString(b []byte, s string) []byte {
 	from := 0
 	for i := 0; i < len(s); {
 		c := s[i]
+		if stops[c] == 0 {
+			i++
+			continue
+		}
 		if c >= utf8.RuneSelf {
 			r, n := utf8.DecodeRuneInString(s[i:])
 			switch {
@@ -413,10 +433,6 @@ func appendString(b []byte, s string) []byte {
 				from = i + n
 			}
 			i += n
-			continue
-		}
-		if c >= ' ' && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&' {
-			i++
 			continue
 		}
 		b = append(b, s[from:i]...)
@@ -609,6 +625,15 @@ func Marshal(v any) ([]byte, error) {
 // Unmarshal is json.Unmarshal, fast into a *any and into a pointer to a type
 // whose underlying type is map[string]any.
 func Unmarshal(b []byte, v any) error {
+	if m, ok := v.(*map[string]any); ok && *m == nil { // without reflection
+		if parsed, ok := plain(b); ok {
+			if parsed, ok := parsed.(map[string]any); ok {
+				*m = parsed
+				return nil
+			}
+		}
+		return json.Unmarshal(b, v)
+	}
 	to := reflect.ValueOf(v)
 	if to.Kind() != reflect.Pointer || to.IsNil() || !to.Elem().IsZero() {
 		return json.Unmarshal(b, v)

@@ -20,6 +20,9 @@ func send(ctx *pdk.Context, s settings, method, path string, body any) *pdk.Resp
 }
 
 func sendWith(ctx *pdk.Context, method, path string, body any, header map[string]string) *pdk.Response {
+	if r, ok := body.(resource); ok {
+		body = map[string]any(r) // written without reflection
+	}
 	b, err := pdk.Marshal(body)
 	if err != nil { // attributes came from JSON
 		panic(err)
@@ -31,7 +34,7 @@ func sendWith(ctx *pdk.Context, method, path string, body any, header map[string
 func (scim) Create(ctx *pdk.Context, in pdk.Input) (pdk.Account, error) {
 	s := settingsOf(in)
 	var got resource
-	if err := send(ctx, s, "POST", s.usersPath, outgoing(in.Attributes)).JSON(&got); err != nil {
+	if err := send(ctx, s, "POST", s.usersPath, outgoing(in.Attributes)).JSON((*map[string]any)(&got)); err != nil {
 		return pdk.Account{}, err
 	}
 	if got.id() == "" { // 201 without a body: ask for it
@@ -45,7 +48,7 @@ func (scim) Read(ctx *pdk.Context, in pdk.Input) (pdk.Account, error) {
 	s := settingsOf(in)
 	if known := in.UserProvAccount; known != nil && known.ExternalUserId != "" {
 		var got resource
-		if err := ctx.Get(s.user(known.ExternalUserId)).JSON(&got); err != nil {
+		if err := ctx.Get(s.user(known.ExternalUserId)).JSON((*map[string]any)(&got)); err != nil {
 			return pdk.Account{}, err
 		}
 		return got.account(), nil

@@ -111,7 +111,7 @@ func patch(ctx *pdk.Context, s settings, in pdk.Input, id string) (pdk.Account, 
 
 func patchOnce(ctx *pdk.Context, s settings, in pdk.Input, id string, group []change) (resource, error) {
 	var got resource
-	err := sendChanges(ctx, s, in, id, group).JSON(&got)
+	err := sendChanges(ctx, s, in, id, group).JSON((*map[string]any)(&got))
 	if !noTarget(err, group) {
 		return got, err
 	}
@@ -120,7 +120,7 @@ func patchOnce(ctx *pdk.Context, s settings, in pdk.Input, id string, group []ch
 	if len(added) == 0 {
 		return got, nil
 	}
-	return got, sendChanges(ctx, s, in, id, added).JSON(&got)
+	return got, sendChanges(ctx, s, in, id, added).JSON((*map[string]any)(&got))
 }
 
 // whole turns changes inside elements that are not there yet into additions of
@@ -171,7 +171,7 @@ func noTarget(err error, group []change) bool {
 func put(ctx *pdk.Context, s settings, in pdk.Input, id string) (pdk.Account, error) {
 	var now resource
 	answer := ctx.Get(s.user(id))
-	if err := answer.JSON(&now); err != nil {
+	if err := answer.JSON((*map[string]any)(&now)); err != nil {
 		return pdk.Account{}, err
 	}
 	version := ""
@@ -194,7 +194,7 @@ func put(ctx *pdk.Context, s settings, in pdk.Input, id string) (pdk.Account, er
 		header["if-match"] = version
 	}
 	var got resource
-	err := sendWith(ctx, "PUT", s.user(id), now, header).JSON(&got)
+	err := sendWith(ctx, "PUT", s.user(id), now, header).JSON((*map[string]any)(&got))
 	if err != nil {
 		return pdk.Account{}, err
 	}
@@ -206,7 +206,7 @@ func put(ctx *pdk.Context, s settings, in pdk.Input, id string) (pdk.Account, er
 
 func readBack(ctx *pdk.Context, s settings, id string) (pdk.Account, error) {
 	var got resource
-	if err := ctx.Get(s.user(id)).JSON(&got); err != nil {
+	if err := ctx.Get(s.user(id)).JSON((*map[string]any)(&got)); err != nil {
 		return pdk.Account{}, err
 	}
 	return got.account(), nil
