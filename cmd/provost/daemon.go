@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -313,6 +315,36 @@ func (d *daemon) changed(ctx context.Context, path string) {
 	d.current.Store(&refused)
 }
 
+// watch takes every change of the configuration and of the connectors' files
+// until ctx ends, one that was made since they were read with it.
+func (d *daemon) watch(ctx context.Context, path string) error {
+	return config.Watch(ctx, path, func() []string { return d.current.Load().config.Files() }, func() { d.changed(ctx, path) },
+		config.WatchOptions{Ready: func() {
+			if d.isStale(path) {
+				d.changed(ctx, path)
+			}
+		}})
+}
+
+// isStale tells whether the files are others than those that run.
+func (d *daemon) isStale(path string) bool {
+	cfg, err := config.Load(path)
+	if err != nil || cfg.Digest() != d.current.Load().config.Digest() {
+		return true
+	}
+	digests := map[string]string{}
+	for _, p := range d.catalogue.List() {
+		digests[p.Name] = p.Digest
+	}
+	for _, p := range cfg.Plugins {
+		wasm, err := readPlugin(p)
+		if sum := sha256.Sum256(wasm); err != nil || hex.EncodeToString(sum[:]) != digests[p.Name] {
+			return true
+		}
+	}
+	return false
+}
+
 func (d *daemon) snapshot(ctx context.Context) (metrics.Snapshot, error) {
 	s := metrics.Snapshot{Requests: map[string]map[host.RequestState]int64{}, Accounts: map[string]map[host.LinkState]int64{}}
 	err := d.store.View(ctx, func(tx *store.Tx) error {
@@ -380,9 +412,7 @@ func serve(ctx context.Context, path string, stderr io.Writer) (err error) {
 	var tasks sync.WaitGroup
 	watchCtx, stopWatching := context.WithCancel(ctx)
 	tasks.Go(func() {
-		err := config.Watch(watchCtx, path, func() []string { return d.current.Load().config.Files() },
-			func() { d.changed(watchCtx, path) }, config.WatchOptions{})
-		if err != nil {
+		if err := d.watch(watchCtx, path); err != nil {
 			log.Error("the configuration is not watched", "error", err)
 		}
 	})

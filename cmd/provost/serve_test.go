@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -22,8 +23,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/api"
+	"github.com/provosthq/provost/host/store/storetest"
 	"github.com/provosthq/provost/plugins/mock/target"
 )
 
@@ -663,4 +666,76 @@ func TestTwoListenersOfOneAddressAreRefused(t *testing.T) {
 	require.Error(t, err)
 	require.Contains(t, errs, "listen.metrics: listen tcp "+address)
 	require.Contains(t, errs, "address already in use")
+}
+
+func TestAChangeMadeWhileTheDaemonStartsIsTaken(t *testing.T) {
+	for name, change := range map[string]func(*served){
+		"a connector": func(s *served) { s.connector("mock.wasm", anotherBuild(s.mock())) },
+		"the file": func(s *served) {
+			s.mockApps("http://127.0.0.1:1", "unused-token", map[string]string{"mock": "{}", "late": "{}"})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServed(t)
+			s.mockApps("http://127.0.0.1:1", "unused-token", map[string]string{"mock": "{}"})
+			cfg, err := config.Load(s.file)
+			require.NoError(t, err)
+			d, err := openDaemon(t.Context(), cfg, slog.New(slog.DiscardHandler))
+			require.NoError(t, err)
+			defer func() { require.NoError(t, d.close(context.Background())) }()
+			before := d.current.Load()
+			change(s) // after it was read, before it is watched
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- d.watch(ctx, s.file) }()
+			s.until("the change", func() bool { return d.current.Load() != before })
+			cancel()
+			require.NoError(t, <-ended)
+			require.Empty(t, d.current.Load().refused)
+		})
+	}
+}
+
+func TestWhatIsAppliedWorksAtOnceAndAfterARestart(t *testing.T) {
+	const token = "canary-applied-0123456789"
+	storetest.Each(t, func(t *testing.T, databaseURL string) {
+		s, app := newServed(t), target.New(token)
+		server := httptest.NewServer(app)
+		defer server.Close()
+		identity, _, err := s.run("", "credential", "identity")
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(s.dir, "identity"), []byte(identity), 0o600))
+		s.configure(fmt.Sprintf("database: {url: %q}\nsecrets: {identity_file: identity}\nplugins: [{name: mock, source: mock.wasm}]\n", databaseURL))
+		s.start()
+		s.must(fmt.Sprintf(`{"name": "Mock", "endpoint": %q, "bearer": {"token": {"value": %q}}}`, server.URL, token), "credential", "apply", "-f", "-")
+		s.must("name: acme\nplugin: mock\ncredential: Mock\n", "app", "apply", "-f", "-")
+		s.add("acme", "one")
+		s.completed("acme", 1)
+
+		s.terminate()
+		s.end()
+		s.start()
+		s.add("acme", "two")
+		s.completed("acme", 2)
+		require.Equal(t, map[string]int{"one": 1, "two": 1}, usernames(app))
+
+		_, errs, err := s.run("", "app", "delete", "acme")
+		require.Error(t, err)
+		require.Contains(t, errs, "has 2 linked accounts")
+		_, errs, err = s.run("", "credential", "delete", "Mock")
+		require.Error(t, err)
+		require.Contains(t, errs, `no credential named "Mock"`)
+		s.must("", "app", "delete", "acme", "--force")
+		s.must("", "credential", "delete", "Mock")
+		require.Equal(t, "[]\n", s.must("", "credential", "list", "-o", "json"))
+		require.NotContains(t, s.log.String(), token)
+		require.NoError(t, filepath.WalkDir(s.dir, func(path string, e os.DirEntry, err error) error {
+			if err != nil || !e.Type().IsRegular() {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			require.False(t, bytes.Contains(b, []byte(token)), path)
+			return err
+		}))
+	})
 }

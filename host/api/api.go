@@ -81,6 +81,14 @@ func answer[T any](v T, err error) (*body[T], error) {
 	return &body[T]{v}, nil
 }
 
+// listed is answer of a list, which is never null.
+func listed[T any](list []T, err error) (*body[[]T], error) {
+	if list == nil {
+		list = []T{}
+	}
+	return answer(list, err)
+}
+
 // Handler serves the API of s. version is the daemon's.
 func Handler(s Service, version string) http.Handler {
 	mux := http.NewServeMux()
@@ -109,7 +117,7 @@ func users(a huma.API, s Service) {
 		Query string `query:"query" doc:"Part of a username, name or e-mail"`
 		After string `query:"after" doc:"Id of the last user of the page before"`
 	}) (*body[[]*host.User], error) {
-		return answer(s.Users(ctx, in.Query, in.After, in.Limit))
+		return listed(s.Users(ctx, in.Query, in.After, in.Limit))
 	})
 	huma.Get(a, "/api/v1/users/{user}", func(ctx context.Context, in *byName) (*body[*host.User], error) {
 		return answer(s.User(ctx, in.User))
@@ -148,9 +156,9 @@ func users(a huma.API, s Service) {
 func apps(a huma.API, s Service) {
 	type none struct{}
 	huma.Get(a, "/api/v1/status", func(ctx context.Context, _ *none) (*body[Status], error) { return answer(s.Status(ctx)) })
-	huma.Get(a, "/api/v1/apps", func(ctx context.Context, _ *none) (*body[[]App], error) { return answer(s.Apps(ctx)) })
-	huma.Get(a, "/api/v1/credentials", func(ctx context.Context, _ *none) (*body[[]Credential], error) { return answer(s.Credentials(ctx)) })
-	huma.Get(a, "/api/v1/plugins", func(ctx context.Context, _ *none) (*body[[]Plugin], error) { return answer(s.Plugins(ctx)) })
+	huma.Get(a, "/api/v1/apps", func(ctx context.Context, _ *none) (*body[[]App], error) { return listed(s.Apps(ctx)) })
+	huma.Get(a, "/api/v1/credentials", func(ctx context.Context, _ *none) (*body[[]Credential], error) { return listed(s.Credentials(ctx)) })
+	huma.Get(a, "/api/v1/plugins", func(ctx context.Context, _ *none) (*body[[]Plugin], error) { return listed(s.Plugins(ctx)) })
 	huma.Post(a, "/api/v1/apps/{app}/reconcile", func(ctx context.Context, in *struct {
 		App  string `path:"app"`
 		Body ReconcileOptions
