@@ -443,6 +443,10 @@ func TestEachTypeOfErrorEndsAsItShould(t *testing.T) {
 	for code := range again {
 		settings[strings.ToLower(string(code))] = fmt.Sprintf(`{"fail": {"create": %q}, "fail_attempts": 1, "retry_after": 1}`, code)
 	}
+	settings["notfound"] = `{"fail": {"create": "NotFound"}}`
+	settings["nobody"] = `{"fail": {"create": "AlreadyExists"}}`
+	settings["somebody"] = `{"fail": {"create": "AlreadyExists"}}`
+	require.NotEmpty(t, app.Add(target.Account{"username": "somebody"}))
 	settings["uncertain"] = `{"fail": {"create": "Unavailable"}, "fail_attempts": 1, "uncertain": true}`
 	s.mockApps(server.URL, "mock-token-0123456789", settings)
 	s.start()
@@ -464,6 +468,13 @@ func TestEachTypeOfErrorEndsAsItShould(t *testing.T) {
 		require.Contains(t, r.ErrorMessage, "mock fails create", name)
 		require.Zero(t, usernames(app)[name], name)
 	}
+	for name, says := range map[string]string{"notfound": "mock fails create", "nobody": "a person must look"} {
+		s.until("the end of "+name, func() bool { return s.requests(name)[0].State.Ended() })
+		require.Equal(t, host.StateFailed, s.requests(name)[0].State, name)
+		require.Contains(t, s.requests(name)[0].ErrorMessage, says, name)
+	}
+	s.completed("somebody", 1)
+	require.Equal(t, 1, usernames(app)["somebody"], "the account that was there is taken")
 	s.completed("pending", 1)
 	s.completed("uncertain", 1)
 	require.Equal(t, 1, usernames(app)["uncertain"], "made in the first attempt, found in the second")
