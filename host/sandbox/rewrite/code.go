@@ -97,6 +97,9 @@ const (
 	// wazero's compiler takes time that grows with more than the square of
 	// these, and can't be stopped within a function.
 	mostNested, mostLoops = 10_000, 1_000
+	// mostValues is how many values the calls, blocks and branches of a
+	// function hand on beside the first of each: it takes memory for each.
+	mostValues = 1_000_000
 )
 
 // frame is an open block while decoding.
@@ -105,6 +108,7 @@ type frame struct {
 	seg      int32 // the segment that opened it
 	targeted bool
 	loop     int32 // the point of a loop
+	arity    int   // how many values a branch there hands on
 }
 
 // coder rewrites function bodies; its buffers are used again.
@@ -119,6 +123,7 @@ type coder struct {
 	leaf    bool
 	params  int
 	locals  int
+	values  int    // handed on so far, as mostValues counts them
 	types   []byte // of the first mostTracked locals
 	tracker tracker
 	temps   [numTemps]uint32
@@ -165,7 +170,7 @@ func (c *coder) rewrite(n int) []byte {
 		c.types = extend(c.types, t, int(n))
 	}
 	localsEnd := c.r.i
-	c.decode()
+	c.decode(len(t.results))
 	c.fold()
 
 	c.w.b = c.w.b[:0]
@@ -186,13 +191,14 @@ func (c *coder) rewrite(n int) []byte {
 
 // decode reads the instructions and sums their cost per segment. Within one
 // visit of a loop's header control only goes forward, so each segment between
-// headers runs at most once for each charge of what dominates it.
-func (c *coder) decode() {
+// headers runs at most once for each charge of what dominates it. The function
+// has so many results.
+func (c *coder) decode(results int) {
 	m, r := c.m, &c.r
 	c.instrs, c.points, c.frames = c.instrs[:0], c.points[:0], c.frames[:0]
-	c.leaf = true
+	c.leaf, c.values = true, 0
 	c.points = append(c.points, point{parent: -1, keep: true})
-	c.frames = append(c.frames, frame{op: opBlock})
+	c.frames = append(c.frames, frame{op: opBlock, arity: results})
 	cur := int32(0)
 	var loops []int32
 	targets := 0
@@ -211,21 +217,21 @@ func (c *coder) decode() {
 		case op == opNop:
 			cost = 0
 		case op == opBlock:
-			m.blockType(r)
-			c.frames = append(c.frames, frame{op: op, seg: cur})
+			_, arity := c.blockType()
+			c.frames = append(c.frames, frame{op: op, seg: cur, arity: arity})
 			cost = 0
 		case op == opLoop:
-			m.blockType(r)
+			arity, _ := c.blockType()
 			seg := cur
 			cur = open(cur)
 			c.points[cur].keep, c.points[cur].check = true, true
 			in.point = cur + 1
-			c.frames = append(c.frames, frame{op: op, seg: seg, loop: cur})
+			c.frames = append(c.frames, frame{op: op, seg: seg, loop: cur, arity: arity})
 			loops = append(loops, cur)
 		case op == opIf:
-			m.blockType(r)
+			_, arity := c.blockType()
 			c.points[cur].cost++
-			c.frames = append(c.frames, frame{op: op, seg: cur})
+			c.frames = append(c.frames, frame{op: op, seg: cur, arity: arity})
 			cur = open(cur)
 			in.point = cur + 1
 			cost = 0
@@ -276,10 +282,12 @@ func (c *coder) decode() {
 		case op == opCall, op == opReturnCall:
 			in.a = r.u32()
 			m.checkFunction(r, in.a)
+			c.handOn(len(m.types[m.functions[in.a]].results))
 			c.leaf = false
 			cost = 3
 		case op == opCallIndirect, op == opReturnCallIn:
 			in.a = m.typeIndex(r)
+			c.handOn(len(m.types[in.a].results))
 			if i := r.u32(); int(i) >= len(m.tables) {
 				r.fail("there is no table %d", i)
 			}
@@ -353,19 +361,37 @@ func (c *coder) target(depth uint32) {
 	if uint64(depth) >= uint64(len(c.frames)) {
 		c.r.fail("a branch to the depth %d leaves the function", depth)
 	}
-	c.frames[len(c.frames)-1-int(depth)].targeted = true
+	f := &c.frames[len(c.frames)-1-int(depth)]
+	f.targeted = true
+	c.handOn(f.arity)
 }
 
-func (m *module) blockType(r *reader) {
+// handOn counts values that one instruction hands on. The first is for free:
+// the instruction has bytes enough to pay for it.
+func (c *coder) handOn(n int) {
+	if c.values += max(0, n-1); c.values > mostValues {
+		c.r.limit("values", "the calls, blocks and branches of a function hand on more than %d values beside the first of each", mostValues)
+	}
+}
+
+func (c *coder) blockType() (params, results int) {
+	m, r := c.m, &c.r
 	start := r.i
 	switch b := r.byte(); b {
-	case 0x40, 0x7f, 0x7e, 0x7d, 0x7c, 0x7b, 0x70, 0x6f:
-		return
+	case 0x40:
+		return 0, 0
+	case 0x7f, 0x7e, 0x7d, 0x7c, 0x7b, 0x70, 0x6f:
+		return 0, 1
 	}
 	r.i = start
-	if t := r.s33(); t < 0 || t >= int64(len(m.types)) {
-		r.fail("there is no block type %d", t)
+	i := r.s33()
+	if i < 0 || i >= int64(len(m.types)) {
+		r.fail("there is no block type %d", i)
 	}
+	params, results = len(m.types[i].params), len(m.types[i].results)
+	c.handOn(params)
+	c.handOn(results)
+	return params, results
 }
 
 func (m *module) tableIndex(r *reader) uint32 {

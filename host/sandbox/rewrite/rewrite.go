@@ -121,8 +121,9 @@ type Global struct {
 // Error is a module that can't be rewritten: it is malformed, passes a bound,
 // or needs what is not offered.
 type Error struct {
-	// Limit is which bound of [Options] it passes: functions, function,
-	// table_entries, memory, targets or locals; "" for none.
+	// Limit is which bound it passes: functions, function, table_entries,
+	// memory or targets of [Options], or one that stands: entries, locals,
+	// nesting or values; "" for none.
 	Limit string
 	// Offset is the position in the module.
 	Offset  int
@@ -208,6 +209,12 @@ var sectionNames = map[byte]string{1: "type", 2: "import", 3: "function", 4: "ta
 // order is the place of each section; data count stands before code.
 var order = map[byte]int{1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 13: 6, 6: 7, 7: 8, 8: 9, 9: 10, 12: 11, 10: 12, 11: 13}
 
+// listed are the sections that may have mostEntries, about what the engines of
+// the web take: an entry of two bytes takes a hundred times that and more.
+var listed = []byte{1, 2, 4, 6, 7, 9, 11}
+
+const mostEntries = 100_000
+
 func (m *module) parse() {
 	r := &m.in
 	if len(r.b) < 8 || string(r.b[:4]) != "\x00asm" {
@@ -259,6 +266,11 @@ func (m *module) custom(s section) {
 // section reads what the rest needs to know; it must end where it says.
 func (m *module) section(s section) {
 	r := &reader{b: m.in.b[:s.end], i: s.start}
+	if slices.Contains(listed, s.id) {
+		if n := (&reader{b: r.b, i: r.i}).count(); n > mostEntries {
+			r.limit("entries", "the %s section has %d entries; the limit is %d", sectionNames[s.id], n, mostEntries)
+		}
+	}
 	switch s.id {
 	case 1:
 		for range r.count() {
