@@ -26,6 +26,8 @@ type generator struct {
 	segments   int         // passive data
 	lists      int         // passive elements
 
+	compiled bool
+
 	// of the function being made
 	code   code
 	own    signature
@@ -46,10 +48,16 @@ const (
 	pointers = 3
 )
 
+// compiled tells whether the module of a seed is for the engine's compiler.
+// Compiling takes most of the time. The compiler of wazero 1.12 for amd64 can
+// lose a value when it runs out of vector registers, in selects of floats and
+// vectors (its issue 2534) and in v128.bitselect; these modules do without.
+func compiled(seed uint64) bool { return seed%4 == 0 }
+
 var numbers = []byte{i32, i32, i32, i64, i64, f32, f64, v128}
 
 func generate(seed uint64) *generated {
-	g := &generator{Rand: rand.New(rand.NewPCG(seed, 1))}
+	g := &generator{Rand: rand.New(rand.NewPCG(seed, 1)), compiled: compiled(seed)}
 	if g.chance(50) {
 		g.hosts = append(g.hosts, signature{[]byte{i32}, []byte{i32}})
 		g.host("env", "step", []byte{i32}, []byte{i32})
@@ -774,7 +782,7 @@ var computations = map[byte][]operation{
 	v128: {vector(15, nil, i32), vector(16, nil, i32), vector(17, nil, i32), vector(18, nil, i64), vector(77, nil, v128), vector(78, nil, v128, v128),
 		vector(80, nil, v128, v128), vector(81, nil, v128, v128), vector(110, nil, v128, v128), vector(142, nil, v128, v128), vector(174, nil, v128, v128),
 		vector(206, nil, v128, v128), vector(14, nil, v128, v128), vector(13, []byte{0, 31, 2, 29, 4, 27, 6, 25, 8, 23, 10, 21, 12, 19, 14, 17}, v128, v128),
-		vector(28, []byte{3}, v128, i32), vector(30, []byte{1}, v128, i64)},
+		vector(82, nil, v128, v128, v128), vector(28, []byte{3}, v128, i32), vector(30, []byte{1}, v128, i64)},
 }
 
 // expression leaves a value of the type.
@@ -811,6 +819,9 @@ func (g *generator) expression(t byte, depth int) {
 	case choice < 70:
 		list := computations[t]
 		o := list[g.IntN(len(list))]
+		if g.compiled && len(o.params) == 3 { // bitselect
+			o = list[0]
+		}
 		for _, p := range o.params {
 			g.expression(p, depth+1)
 		}
@@ -835,7 +846,7 @@ func (g *generator) expression(t byte, depth int) {
 		if l, ok := g.assignable(t); ok {
 			c.u(0x22, l)
 		}
-	case choice < 91:
+	case choice < 91 && (t == i32 || t == i64 || !g.compiled):
 		g.expression(t, depth+1)
 		g.expression(t, depth+1)
 		g.expression(i32, depth+1)
@@ -891,12 +902,11 @@ func (g *generator) quiet(t byte) {
 	x := uint32(len(g.locals))
 	g.locals = append(g.locals, t)
 	c := &g.code
-	c.u(0x22, x).op(g.constant(t)...)
-	c.get(x).get(x)
+	c.u(0x22, x).get(x)
 	if t == f32 {
 		c.op(0x5b)
 	} else {
 		c.op(0x61)
 	}
-	c.op(0x1b)
+	c.block(0x04, t).get(x).op(0x05).op(g.constant(t)...).end()
 }
