@@ -60,6 +60,9 @@ func referenceLogs(t *testing.T) {
 }
 
 func TestGuestDoesAsInExtismsOwnHost(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long; run without -short")
+	}
 	r := newSandbox(t) // first, so that it ends last
 	server := newTarget(t)
 	referenceLogs(t)
@@ -101,6 +104,9 @@ func TestGuestDoesAsInExtismsOwnHost(t *testing.T) {
 
 // The differences that are meant. RATIONALE.md says why.
 func TestSandboxDiffersFromExtismsOwnHostWhereItIsMeantTo(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long; run without -short")
+	}
 	r := newSandbox(t) // first, so that it ends last
 	server := newTarget(t)
 	referenceLogs(t)

@@ -165,6 +165,9 @@ func sandboxed(t *testing.T, r *sandbox.Runtime, name string) func(export string
 }
 
 func TestGuestOfEveryPDKRuns(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long; run without -short")
+	}
 	r := newSandbox(t) // first, so that it ends last
 	server := newTarget(t)
 	for _, name := range guests {

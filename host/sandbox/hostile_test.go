@@ -285,6 +285,9 @@ func heap() int64 {
 const mostKept = 4 << 20
 
 func TestHostileModuleHarmsOnlyItsOwnCall(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long; run without -short")
+	}
 	sources, err := filepath.Glob(filepath.Join(hostileDir, "*.wat"))
 	require.NoError(t, err)
 	require.Greater(t, len(sources), 40)
@@ -459,6 +462,9 @@ func TestHostileStartUpOutlivesTheCallThatBeganIt(t *testing.T) {
 // Instances are reset some time after their calls, and a module may be closed
 // in the midst of that: its memory must not go away under the reset.
 func TestHostileMemoryOutlivesItsReset(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long; run without -short")
+	}
 	r := newSandbox(t)
 	wasm := readHostile(t, "bulk").wasm // 8 MiB, of which the call writes all
 	other, err := r.Load(t.Context(), "hostile/spin", readHostile(t, "spin").wasm, sandbox.Limits{})
@@ -680,6 +686,9 @@ func TestForgedOffsetReachesNothing(t *testing.T) {
 // Whatever a guest asks of the kernel, and in whatever order, ends with an
 // output or an error, and the next call finds nothing of it.
 func TestKernelTakesAnyProgram(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long; run without -short")
+	}
 	r := newSandbox(t)
 	m, err := r.Load(t.Context(), "hostile/kernel", readHostile(t, "kernel").wasm, sandbox.Limits{Time: 10 * time.Second})
 	require.NoError(t, err)
@@ -769,6 +778,9 @@ func importing(names ...string) []byte {
 
 // A module may be refused for its size, in words; one that is not must run.
 func TestHostileSizeIsRefusedOrRuns(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long; run without -short")
+	}
 	repeat := func(b []byte, n int) []byte { return bytes.Repeat(b, n) }
 	body := func(parts ...[]byte) []byte { return append(append([]byte{0}, bytes.Join(parts, nil)...), 0x0b) }
 	targets := func(n int) []byte { // br_table with n targets that all leave the block
@@ -886,6 +898,9 @@ func TestHostileSizeIsRefusedOrRuns(t *testing.T) {
 // What takes the compiler minutes is refused: it can't be stopped within a
 // function.
 func TestHostileCompileTimeIsRefused(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long; run without -short")
+	}
 	deep := func(block, end []byte, n int) []byte { return append(bytes.Repeat(block, n), bytes.Repeat(end, n)...) }
 	table := slices.Concat([]byte{0x02, 0x40, 0x41, 0, 0x0e}, leb(5000), make([]byte, 5001), []byte{0x0b})
 	r := newSandbox(t)
@@ -903,6 +918,9 @@ func TestHostileCompileTimeIsRefused(t *testing.T) {
 }
 
 func TestDamagedModuleIsRefusedOrRuns(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long; run without -short")
+	}
 	r := newSandbox(t)
 	try := func(t *testing.T, wasm []byte) (loaded bool) {
 		m, err := r.Load(t.Context(), "hostile", wasm, sandbox.Limits{Time: 20 * time.Millisecond, MemoryBytes: 1 << 20})

@@ -97,7 +97,7 @@ func TestCallLeavesNothingBehind(t *testing.T) {
 }
 
 func TestCallLeavesNothingBehindForAnother(t *testing.T) {
-	m, pristine := loadKeeper(t, "keeper", sandbox.Limits{MemoryBytes: 8 << 20, Instances: 4})
+	m, pristine := loadKeeper(t, "keeper", sandbox.Limits{MemoryBytes: 8 << 20, Instances: 4, Time: time.Minute, Wait: time.Minute})
 	var users sync.WaitGroup
 	for user := range 8 {
 		users.Go(func() {

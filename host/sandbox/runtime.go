@@ -260,7 +260,7 @@ func (r *Runtime) Load(ctx context.Context, name string, wasm []byte, limits Lim
 }
 
 // mostTargets bounds the br_tables of a function.
-const mostTargets = 100_000
+const mostTargets = 20_000
 
 // compile returns the code of rewritten bytes, compiled once for all who use
 // the same.
