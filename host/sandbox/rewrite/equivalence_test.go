@@ -2,7 +2,6 @@ package rewrite_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -121,11 +120,7 @@ func newComparison() (*comparison, error) {
 			if i == 1 {
 				w.slice = 300
 			}
-			step := func(_ context.Context, stack []uint64) { stack[0] = uint64(uint32(stack[0])*31 + 7) }
-			_, err = w.runtime.NewHostModuleBuilder("env").NewFunctionBuilder().
-				WithGoFunction(api.GoFunc(step), []api.ValueType{api.ValueTypeI32}, []api.ValueType{api.ValueTypeI32}).
-				Export("step").Instantiate(w.ctx)
-			if err != nil {
+			if err := w.offerStep(); err != nil {
 				return nil, err
 			}
 			worlds = append(worlds, w)

@@ -75,6 +75,15 @@ func (w *world) refill(fuel int64) int64 {
 	return fuel + w.slice
 }
 
+// offerStep offers the function that generated modules import.
+func (w *world) offerStep() error {
+	step := func(_ context.Context, stack []uint64) { stack[0] = uint64(uint32(stack[0])*31 + 7) }
+	_, err := w.runtime.NewHostModuleBuilder("env").NewFunctionBuilder().
+		WithGoFunction(api.GoFunc(step), []api.ValueType{api.ValueTypeI32}, []api.ValueType{api.ValueTypeI32}).
+		Export("step").Instantiate(w.ctx)
+	return err
+}
+
 func (w *world) close() error { return w.runtime.Close(w.ctx) }
 
 // guest is an instance.
