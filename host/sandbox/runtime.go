@@ -212,7 +212,7 @@ func (r *Runtime) Load(ctx context.Context, name string, wasm []byte, limits Lim
 			err = invalid("can't be compiled: %v", p)
 		}
 	}()
-	info, err := rewrite.Rewrite(wasm, rewrite.Options{
+	info, err := r.rewritten(wasm, rewrite.Options{
 		Meter: true, Track: true, DetachData: true, MaxPages: limits.pages(), MaxTable: uint32(limits.TableEntries),
 		MaxFunctions: limits.Functions, MaxBody: limits.FunctionBytes, MaxTargets: mostTargets,
 	})

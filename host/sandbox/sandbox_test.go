@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -146,4 +147,32 @@ func BenchmarkFork(b *testing.B) {
 		n.close()
 	}
 	m.pool.release(i)
+}
+
+func TestARewrittenModuleInTheCacheIsTakenAndADamagedOneIsNot(t *testing.T) {
+	dir := t.TempDir()
+	call := func() []byte {
+		r, err := New(t.Context(), Options{CacheDir: dir})
+		require.NoError(t, err)
+		m := connectorIn(t, r, Limits{})
+		out, _, err := m.Call(t.Context(), "create", create(1), created(1))
+		require.NoError(t, err)
+		require.NoError(t, m.Close(context.Background()))
+		require.NoError(t, r.Close(context.Background()))
+		return out
+	}
+	want := call()
+	files, err := filepath.Glob(filepath.Join(dir, "rewritten", "*"))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	whole, err := os.ReadFile(files[0])
+	require.NoError(t, err)
+	require.Equal(t, want, call())
+	for _, damaged := range [][]byte{whole[:len(whole)/2], nil, append(bytes.Clone(whole[:len(whole)-9]), "damaged.."...)} {
+		require.NoError(t, os.WriteFile(files[0], damaged, 0o600))
+		require.Equal(t, want, call())
+		again, err := os.ReadFile(files[0])
+		require.NoError(t, err)
+		require.Equal(t, whole, again, "it is made again")
+	}
 }

@@ -16,6 +16,10 @@ import (
 	"strings"
 )
 
+// Version changes when the same input leads to other output: it is part of the
+// key under which rewritten modules are cached.
+const Version = 1
+
 // What a rewritten module imports.
 const (
 	// Module is the import module of all of them.
