@@ -424,6 +424,59 @@ func TestFuelIsLinear(t *testing.T) {
 	require.Equal(t, none, g.fuel(t, "grow", 1<<32-1), "what can only fail costs nothing")
 }
 
+// Fuel is never less than the instructions that ran, and not much more: a dear
+// branch counts when it is taken.
+func TestFuelCountsWhatRuns(t *testing.T) {
+	pad := func(instructions int) []code { return slices.Repeat([]code{{0x41, 0, 0x1a}}, instructions/2) }
+	times := func(n int32, counter uint32, body ...code) *code {
+		return new(code).i32(n).set(counter).block(0x03, void).join(body).get(counter).i32(1).op(0x6b).u(0x22, counter).u(0x0d, 0).end()
+	}
+	branches := func() *code { // the parameter chooses where to go on
+		return new(code).block(0x02, void).block(0x02, void).block(0x02, void).get(0).u(0x0e, 2, 0, 1, 2).
+			end().join(pad(100)).u(0x0c, 1).end().join(pad(1000)).end()
+	}
+	for name, c := range map[string]struct {
+		body *code
+		arg  uint64
+		ran  int64
+	}{
+		"a straight way":         {new(code).join(pad(100)), 0, 100},
+		"if, taken":              {new(code).get(0).block(0x04, void).join(pad(100)).end(), 1, 100},
+		"if, not taken":          {new(code).get(0).block(0x04, void).join(pad(100)).end(), 0, 2},
+		"else, taken":            {new(code).get(0).block(0x04, void).op(0x05).join(pad(100)).end(), 0, 100},
+		"else, not taken":        {new(code).get(0).block(0x04, void).op(0x05).join(pad(100)).end(), 1, 2},
+		"behind an if":           {new(code).get(0).block(0x04, void).end().join(pad(100)), 0, 100},
+		"br_if, taken":           {new(code).block(0x02, void).get(0).u(0x0d, 0).join(pad(100)).end(), 1, 2},
+		"br_if, not taken":       {new(code).block(0x02, void).get(0).u(0x0d, 0).join(pad(100)).end(), 0, 100},
+		"behind a block":         {new(code).block(0x02, void).get(0).u(0x0d, 0).join(pad(100)).end().join(pad(100)), 1, 100},
+		"br_table, first":        {branches(), 0, 103},
+		"br_table, second":       {branches(), 1, 1002},
+		"br_table, last":         {branches(), 2, 2},
+		"return":                 {new(code).get(0).block(0x04, void).op(0x0f).end().join(pad(100)), 1, 3},
+		"a loop":                 {times(10, 1, pad(100)...), 0, 1000},
+		"nested loops":           {times(10, 1, *times(10, 2, pad(10)...)), 0, 1000},
+		"behind a loop":          {times(2, 1).join(pad(100)), 0, 100},
+		"a branch in a loop":     {times(10, 1, *new(code).get(0).block(0x04, void).join(pad(100)).end()), 1, 1000},
+		"a cheap one in a loop":  {times(100, 1, *new(code).get(0).block(0x04, void).join(pad(2)).end()), 1, 900},
+		"a cheap else in a loop": {times(100, 1, *new(code).get(0).block(0x04, void).op(0x05).join(pad(2)).end()), 0, 900},
+		"straight into a loop":   {new(code).join(pad(20)).op(*times(1, 1)...), 0, 27},
+		"calls":                  {new(code).call(0).call(0), 0, 200},
+		"calls in a loop":        {times(10, 1, *new(code).call(0)), 0, 1000},
+		"an indirect call":       {new(code).i32(0).u(0x11, 0, 0), 0, 100},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := &build{}
+			b.table(funcref, 1, 1)
+			b.element(0, 0)
+			b.function(nil, nil, nil, *new(code).join(pad(100)))
+			b.export("run", 0, b.function([]byte{i32}, nil, []byte{i32, i32}, *c.body))
+			fuel := run(t, b.wasm(), everything).fuel(t, "run", c.arg)
+			require.GreaterOrEqual(t, fuel, c.ran)
+			require.LessOrEqual(t, fuel, c.ran*2+20)
+		})
+	}
+}
+
 // A tail call leaves no frame behind, metered or not.
 func TestTailCallsDoNotFillTheStack(t *testing.T) {
 	b := &build{}
