@@ -907,7 +907,7 @@ func TestHostileCompileTimeIsRefused(t *testing.T) {
 	for name, code := range map[string][]byte{
 		"nests more than 10000 blocks or 1000 loops":                     deep([]byte{0x03, 0x40}, []byte{0x0b}, 10_000),
 		"function nests more than 10000 blocks":                          deep([]byte{0x41, 1, 0x04, 0x40}, []byte{0x0b}, 20_000),
-		"the br_tables of a function have 105000 targets; the limit is ": bytes.Repeat(table, 200),
+		"the br_tables of a function have 25000 targets; the limit is ": bytes.Repeat(table, 200),
 	} {
 		wasm := generated([]string{"run"}, [][]byte{slices.Concat([]byte{0}, code, []byte{0x0b})})
 		_, err := r.Load(t.Context(), "hostile", wasm, sandbox.Limits{})
