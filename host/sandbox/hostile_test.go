@@ -905,8 +905,8 @@ func TestHostileCompileTimeIsRefused(t *testing.T) {
 	table := slices.Concat([]byte{0x02, 0x40, 0x41, 0, 0x0e}, leb(5000), make([]byte, 5001), []byte{0x0b})
 	r := newSandbox(t)
 	for name, code := range map[string][]byte{
-		"nests more than 10000 blocks or 1000 loops":                     deep([]byte{0x03, 0x40}, []byte{0x0b}, 10_000),
-		"function nests more than 10000 blocks":                          deep([]byte{0x41, 1, 0x04, 0x40}, []byte{0x0b}, 20_000),
+		"nests more than 10000 blocks or 1000 loops":                    deep([]byte{0x03, 0x40}, []byte{0x0b}, 10_000),
+		"function nests more than 10000 blocks":                         deep([]byte{0x41, 1, 0x04, 0x40}, []byte{0x0b}, 20_000),
 		"the br_tables of a function have 25000 targets; the limit is ": bytes.Repeat(table, 200),
 	} {
 		wasm := generated([]string{"run"}, [][]byte{slices.Concat([]byte{0}, code, []byte{0x0b})})

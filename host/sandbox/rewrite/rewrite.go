@@ -18,7 +18,7 @@ import (
 
 // Version changes when the same input leads to other output: it is part of the
 // key under which rewritten modules are cached.
-const Version = 1
+const Version = 2
 
 // What a rewritten module imports.
 const (
