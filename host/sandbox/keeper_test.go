@@ -71,7 +71,7 @@ func requireNothingKept(t *testing.T, m *sandbox.Module, secret string, pristine
 }
 
 func TestCallLeavesNothingBehind(t *testing.T) {
-	m, pristine := loadKeeper(t, "keeper", sandbox.Limits{Time: time.Second, MemoryBytes: 8 << 20})
+	m, pristine := loadKeeper(t, "keeper", sandbox.Limits{Time: 5 * time.Second, MemoryBytes: 8 << 20})
 	random := rand.New(rand.NewPCG(3, 4))
 	for export, want := range map[string]sandbox.Kind{
 		"hide": "", "hide_in_tables": "", "hide_in_all": "",
