@@ -1,6 +1,9 @@
 package pdk
 
-import "time"
+import (
+	"runtime"
+	"time"
+)
 
 //go:wasmexport describe
 func exportDescribe() int32 { return export(OpDescribe) }
@@ -51,6 +54,11 @@ func export(op Operation) int32 {
 	}
 	if v != nil {
 		out, failure = Handle(NewContext(callout, time.Now, logTo), v, d, op, hostInput())
+	}
+	if op == OpDescribe {
+		// The state that is frozen now is the one that calls begin with: none
+		// shall begin just below the next collection.
+		runtime.GC()
 	}
 	if failure != nil {
 		b, err := Marshal(failure)
