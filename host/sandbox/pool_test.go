@@ -190,7 +190,7 @@ func TestInstancesAtRestMakeRoomForAnotherModules(t *testing.T) {
 func TestManyCallsLeaveNothingBehind(t *testing.T) {
 	calls, err := strconv.Atoi(cmp.Or(os.Getenv("PROVOST_CALLS"), "2000"))
 	require.NoError(t, err)
-	m := connector(t, Options{Warm: "describe"}, Limits{})
+	m := connector(t, Options{Warm: "describe"}, Limits{Instances: 1}) // or their number changes
 	var memory runtime.MemStats
 	state := func() (heap uint64, goroutines int, sandboxes int64) {
 		m.pool.resetUsed()
