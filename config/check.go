@@ -5,8 +5,11 @@ import (
 	"net"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/robfig/cron/v3"
 )
 
 var (
@@ -62,6 +65,12 @@ func (c *Config) check() []Problem {
 	}
 	for i := range c.Credentials {
 		checkCredential(&k, &c.Credentials[i], entryKey("credentials", c.Credentials[i].Name, i))
+	}
+	for i := range c.Groups {
+		key := entryKey("groups", c.Groups[i].Name, i)
+		if name := c.Groups[i].Name; name != "" && !slug.MatchString(name) {
+			k.fail(key+".name", "%q is no name; lower-case letters, digits and hyphens, a letter first", short(name))
+		}
 	}
 	for i := range c.Apps {
 		c.checkApp(&k, &c.Apps[i], entryKey("apps", c.Apps[i].Name, i))
@@ -152,6 +161,7 @@ func checkCredential(k *checker, c *Credential, key string) {
 		k.fail(key+".name", "%q is no developer name; letters, digits and single underscores, a letter first", short(c.Name))
 	}
 	k.link(key+".endpoint", c.Endpoint)
+	k.rate(key+".limits.rate", c.Limits.Rate)
 	var signIns []string
 	if c.Anonymous {
 		signIns = append(signIns, "anonymous")
@@ -226,6 +236,65 @@ func (c *Config) checkApp(k *checker, a *App, key string) {
 	}
 	k.named(key+".plugin", "plugin", a.Plugin, plugins)
 	k.named(key+".credential", "credential", a.Credential, credentials)
+	var groups []string
+	for _, g := range c.Groups {
+		groups = append(groups, g.Name)
+	}
+	k.named(key+".approval_group", "group", a.ApprovalGroup, groups)
+	if a.Approval == "group" && a.ApprovalGroup == "" {
+		k.fail(key+".approval_group", "is missing; name one of groups")
+	}
+	if a.Approval == "expression" && a.ApprovalRule == "" {
+		k.fail(key+".approval_rule", "is missing; write an expression such as user.Department == \"Finance\"")
+	}
+	k.rate(key+".limits.rate", a.Limits.Rate)
+	for i, text := range a.Fallback {
+		if _, _, err := ParseFallback(text); err != nil {
+			k.fail(fmt.Sprintf("%s.fallback[%d]", key, i), "%v", err)
+		}
+	}
+	k.schedule(key+".reconcile.schedule", a.Reconcile.Schedule)
+	for name, t := range map[string]Threshold{"deactivate": a.Reconcile.Thresholds.Deactivate, "delete": a.Reconcile.Thresholds.Delete, "found": a.Reconcile.Thresholds.Found} {
+		if _, _, ok := t.Parse(); t != "" && !ok {
+			k.fail(key+".reconcile.thresholds."+name, "%q is no threshold; write a number (\"20\") or a share (\"5%%\")", short(string(t)))
+		}
+	}
+}
+
+// operations are those that a fallback may name.
+var operations = []string{"Create", "Update", "Deactivate", "Activate", "Freeze", "Unfreeze", "Reactivate", "Delete"}
+
+// ParseFallback reads "Freeze = Deactivate".
+func ParseFallback(text string) (of, to string, err error) {
+	of, to, ok := strings.Cut(text, "=")
+	of, to = strings.TrimSpace(of), strings.TrimSpace(to)
+	if !ok {
+		return "", "", fmt.Errorf("%q is not of the form Freeze = Deactivate", short(text))
+	}
+	for _, name := range []string{of, to} {
+		if !slices.Contains(operations, name) {
+			return "", "", fmt.Errorf("there is no operation %q%s", short(name), suggest(name, operations))
+		}
+	}
+	if of == to {
+		return "", "", fmt.Errorf("%s can't stand in for itself", of)
+	}
+	return of, to, nil
+}
+
+func (k *checker) rate(key string, r Rate) {
+	if r != "" && r.PerSecond() == 0 {
+		k.fail(key, "%q is no rate; write 20/s, 600/m or 5000/h", short(string(r)))
+	}
+}
+
+func (k *checker) schedule(key, text string) {
+	if text == "" {
+		return
+	}
+	if _, err := cron.ParseStandard(text); err != nil {
+		k.fail(key, "%q is no cron expression such as \"0 2 * * *\": %v", short(text), err)
+	}
 }
 
 func (k *checker) named(key, kind, name string, names []string) {

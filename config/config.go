@@ -6,6 +6,8 @@ package config
 
 import (
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -27,6 +29,8 @@ type Config struct {
 	Plugins     []Plugin     `yaml:"plugins" doc:"Connectors."`
 	Credentials []Credential `yaml:"credentials" doc:"Named credentials: an endpoint and how to sign in there."`
 	Apps        []App        `yaml:"apps" doc:"Connected apps that people get accounts in."`
+	Groups      []Group      `yaml:"groups" doc:"Groups of people who approve."`
+	Retention   Retention    `yaml:"retention" doc:"How long is kept what has ended."`
 
 	// File is the file that was read.
 	File string `yaml:"-"`
@@ -164,9 +168,81 @@ type TLS struct {
 	Key  string `yaml:"key" path:"file" doc:"PEM file with its key."`
 }
 
-// CredentialLimits bound what the target may send.
+// CredentialLimits bound what the target may send, and what it is sent.
 type CredentialLimits struct {
-	MaxResponse Size `yaml:"max_response" default:"16MiB" doc:"Largest response body."`
+	MaxResponse Size          `yaml:"max_response" default:"16MiB" doc:"Largest response body."`
+	Rate        Rate          `yaml:"rate" doc:"Most attempts, such as 20/s or 600/m, of all workers on all machines together; without it as many as there are."`
+	Concurrency int           `yaml:"concurrency" doc:"Most attempts at once, of all workers on all machines together."`
+	Failures    int           `yaml:"failures" default:"5" doc:"So many failures of the target in a row, and it is left alone for a while: requests wait, and none fails for it."`
+	Rest        time.Duration `yaml:"rest" default:"30s" doc:"How long the target is then left alone before one attempt asks whether it is back; doubled while it is not, up to 10 minutes."`
+}
+
+// AppLimits bound what is asked of one app.
+type AppLimits struct {
+	Rate        Rate `yaml:"rate" doc:"As the credential's, for this app alone."`
+	Concurrency int  `yaml:"concurrency" doc:"As the credential's, for this app alone."`
+}
+
+// Rate is so many in a time, written 20/s, 600/m or 5000/h.
+type Rate string
+
+// PerSecond is the rate; 0 for none.
+func (r Rate) PerSecond() float64 {
+	n, unit, _ := strings.Cut(string(r), "/")
+	v, err := strconv.ParseFloat(n, 64)
+	seconds := map[string]float64{"s": 1, "m": 60, "h": 3600}[unit]
+	if err != nil || seconds == 0 || !(v > 0 && v <= 1e6) {
+		return 0
+	}
+	return v / seconds
+}
+
+// Threshold is a number of accounts or a share of them, written 20 or 5%.
+type Threshold string
+
+// Parse returns the one or the other.
+func (t Threshold) Parse() (count int64, percent float64, ok bool) {
+	if text, is := strings.CutSuffix(string(t), "%"); is {
+		v, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+		return 0, v, err == nil && v >= 0 && v <= 100
+	}
+	v, err := strconv.ParseInt(string(t), 10, 64)
+	return v, 0, err == nil && v >= 0
+}
+
+// Group is people who may approve.
+type Group struct {
+	Name    string   `yaml:"name" required:"true" doc:"Lower-case letters, digits and hyphens."`
+	Members []string `yaml:"members" required:"true" doc:"Usernames."`
+}
+
+// Retention says how long is kept what has ended.
+type Retention struct {
+	Requests time.Duration `yaml:"requests" default:"365d" doc:"Requests that have ended, with their logs."`
+	Runs     time.Duration `yaml:"runs" default:"90d" doc:"Runs of reconciliation that have ended, and plans."`
+}
+
+// AppReconcile says when and how an app is reconciled, and what comes of it.
+type AppReconcile struct {
+	Schedule   string        `yaml:"schedule" doc:"Cron expression, such as 0 2 * * *, in the machine's time zone; without it a person starts each run."`
+	Jitter     time.Duration `yaml:"jitter" doc:"A run begins up to so much later than the schedule says, so that not all begin at once."`
+	Delta      bool          `yaml:"delta" doc:"true: scheduled runs ask only for what has changed, where the connector can."`
+	FullEvery  int           `yaml:"full_every" default:"7" doc:"With delta: every so many runs is a full one."`
+	Commit     bool          `yaml:"commit" doc:"true: scheduled runs are committed without a review, where no threshold is passed."`
+	Process    bool          `yaml:"process" doc:"true: after the commit, what follows for each account is done: missing, drift, orphaned, gone."`
+	Missing    string        `yaml:"missing" default:"create" enum:"nothing,create" doc:"For people who should have an account and have none."`
+	Drift      string        `yaml:"drift" default:"update" enum:"nothing,update,accept" doc:"For accounts with other values than the mapping wants: update corrects the target, accept takes the target's values for ours by import_mapping."`
+	Orphaned   string        `yaml:"orphaned" default:"nothing" enum:"nothing,deactivate,delete" doc:"For accounts that belong to nobody."`
+	Unassigned string        `yaml:"unassigned" default:"nothing" enum:"nothing,deactivate,delete" doc:"For active accounts of people who should have none."`
+	Thresholds Thresholds    `yaml:"thresholds" doc:"When a run stops before the first change and waits for a person."`
+}
+
+// Thresholds stop a batch of changes before the first.
+type Thresholds struct {
+	Deactivate Threshold `yaml:"deactivate" default:"10%" doc:"More deactivations (or freezes) than so many, or than such a share of the app's accounts."`
+	Delete     Threshold `yaml:"delete" default:"5%" doc:"More deletions."`
+	Found      Threshold `yaml:"found" default:"50%" doc:"A run that finds less than such a share of what the last one found."`
+	Smallest   int       `yaml:"smallest" default:"10" doc:"A share stops no batch of so few changes or fewer."`
 }
 
 // App says how one app is provisioned.
@@ -185,7 +261,21 @@ type App struct {
 	ReconFilter        string         `yaml:"recon_filter" doc:"Which accounts are collected, in the target's own language."`
 	Parameters         map[string]any `yaml:"parameters" doc:"Values for the connector's inputs."`
 	MaxAttempts        int            `yaml:"max_attempts" default:"5" doc:"How often one request is tried."`
-	Approval           string         `yaml:"approval" default:"none" enum:"none" doc:"Who approves a request before it is worked on."`
+	Approval           string         `yaml:"approval" default:"none" enum:"none,manager,group,expression" doc:"Who approves a request before it is worked on."`
+	ApprovalGroup      string         `yaml:"approval_group" doc:"With approval group: the group, any of whose members approves."`
+	ApprovalRule       string         `yaml:"approval_rule" doc:"With approval expression: over user and request; false or nothing: no approval, true or \"manager\": the manager, \"group NAME\": a group, else the username of who approves."`
+	ApprovalOperations []string       `yaml:"approval_operations" enum:"Create,Read,Update,Deactivate,Activate,Freeze,Unfreeze,Reactivate,Delete" doc:"Operations that need it; without any: all."`
+	ApprovalExpires    time.Duration  `yaml:"approval_expires" default:"168h" doc:"A request that nobody has approved until then is denied."`
+	Mode               string         `yaml:"mode" default:"live" enum:"live,preview" doc:"preview: the app is collected, analyzed and mapped, and shows what would be done; nothing changes in the target."`
+	Preview            []string       `yaml:"preview" enum:"Create,Update,Deactivate,Activate,Freeze,Unfreeze,Reactivate,Delete" doc:"Operations that are in preview while the others are live."`
+	PermissionSets     []string       `yaml:"permission_sets" doc:"Permission sets that grant the app."`
+	OnUnassign         string         `yaml:"on_unassign" default:"deactivate" enum:"nothing,deactivate,freeze,delete" doc:"When a person no longer has the app."`
+	OnDisable          string         `yaml:"on_disable" default:"deactivate" enum:"nothing,deactivate,freeze,delete" doc:"When a user is disabled."`
+	OnDelete           string         `yaml:"on_delete" default:"deactivate" enum:"nothing,deactivate,freeze,delete" doc:"When a user is deleted."`
+	DeleteAfter        time.Duration  `yaml:"delete_after" doc:"A delete that follows from these waits so long (720h, 30d); the account is deactivated meanwhile."`
+	Fallback           []string       `yaml:"fallback" doc:"What is done for an operation that the connector lacks or the app does not allow: Freeze = Deactivate."`
+	Limits             AppLimits      `yaml:"limits" doc:"Bounds on what the target is asked."`
+	Reconcile          AppReconcile   `yaml:"reconcile" doc:"When and how the app is reconciled."`
 }
 
 // Size is a number of bytes, written 64MiB, 500KB or 4096.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -162,7 +163,7 @@ func (d *decoder) complete(n *yaml.Node, v reflect.Value, key string, seen map[s
 func (d *decoder) inEntry(key string) bool {
 	first, _, _ := strings.Cut(key, ".")
 	first, _, _ = strings.Cut(first, "[")
-	return first == "plugins" || first == "credentials" || first == "apps"
+	return slices.Contains([]string{"plugins", "credentials", "apps", "groups"}, first)
 }
 
 func (d *decoder) value(k, n *yaml.Node, v reflect.Value, f reflect.StructField, key string) {
@@ -360,7 +361,7 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, f reflect.StructField, k
 	text := n.Value
 	switch {
 	case v.Type() == reflect.TypeFor[time.Duration]():
-		value, err := time.ParseDuration(text)
+		value, err := parseDuration(text)
 		switch {
 		case err != nil:
 			d.fail(n, key, "%q is no duration; write %s", short(text), durationLike(text))
@@ -523,6 +524,23 @@ func durationLike(text string) string {
 }
 
 var sizes = map[string]int64{"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+// parseDuration is [time.ParseDuration] with days before the rest: 30d, 1d12h.
+func parseDuration(text string) (time.Duration, error) {
+	var days time.Duration
+	if n, rest, ok := strings.Cut(text, "d"); ok {
+		whole, err := strconv.ParseUint(n, 10, 16)
+		if err != nil || whole > 36500 {
+			return 0, errors.New("no days")
+		}
+		if days = time.Duration(whole) * 24 * time.Hour; rest == "" {
+			return days, nil
+		}
+		text = rest
+	}
+	d, err := time.ParseDuration(text)
+	return days + d, err
+}
 
 // parseSize returns the bytes, or how to write what is meant.
 func parseSize(text string) (size int64, hint string) {

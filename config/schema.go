@@ -20,7 +20,11 @@ func Schema() ([]byte, error) {
 		Mapper: func(t reflect.Type) *jsonschema.Schema {
 			switch t {
 			case reflect.TypeFor[time.Duration]():
-				return &jsonschema.Schema{Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`}
+				return &jsonschema.Schema{Type: "string", Pattern: `^([0-9]+d)?([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))*$`}
+			case reflect.TypeFor[Rate]():
+				return &jsonschema.Schema{Type: "string", Pattern: `^[0-9]+(\.[0-9]+)?/[smh]$`}
+			case reflect.TypeFor[Threshold]():
+				return &jsonschema.Schema{Type: "string", Pattern: `^[0-9]+(\.[0-9]+)?%?$`}
 			case reflect.TypeFor[Size]():
 				return &jsonschema.Schema{OneOf: []*jsonschema.Schema{
 					{Type: "string", Pattern: `^[0-9]+(B|KB|MB|GB|KiB|MiB|GiB)?$`}, {Type: "integer", Minimum: "1"},

@@ -2,6 +2,8 @@ package host
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -82,6 +84,107 @@ type UserProvisioningConfig struct {
 	Parameters map[string]any `json:"Parameters,omitempty" bun:"type:json"`
 	// MaxAttempts is how often one request is tried; 0 means the default.
 	MaxAttempts int `json:"MaxAttempts,omitempty"`
+
+	// Mode says whether the app is live; PreviewOperations are in preview while
+	// the others are live.
+	Mode              Mode        `json:"Mode,omitempty"`
+	PreviewOperations []Operation `json:"PreviewOperations,omitempty" bun:"type:json"`
+	// PermissionSets grant the app, as Profiles do.
+	PermissionSets []string `json:"PermissionSets,omitempty" bun:"type:json"`
+	// OnUnassign, OnDisable and OnDelete say what follows; a delete that follows
+	// waits for DeleteAfter.
+	OnUnassign  Consequence   `json:"OnUnassign,omitempty"`
+	OnDisable   Consequence   `json:"OnDisable,omitempty"`
+	OnDelete    Consequence   `json:"OnDelete,omitempty"`
+	DeleteAfter time.Duration `json:"DeleteAfterNanoseconds,omitempty"`
+	// Fallback names what is done for an operation that the connector lacks or
+	// the app does not allow.
+	Fallback map[Operation]Operation `json:"Fallback,omitempty" bun:"type:json"`
+
+	// Of approvals. ApprovalRequired is manager, group or expression.
+	ApprovalGroup      string        `json:"ApprovalGroup,omitempty"`
+	ApprovalRule       string        `json:"ApprovalRule,omitempty"`
+	ApprovalOperations []Operation   `json:"ApprovalOperations,omitempty" bun:"type:json"`
+	ApprovalExpires    time.Duration `json:"ApprovalExpiresNanoseconds,omitempty"`
+
+	Reconcile ReconcilePolicy `json:"Reconcile"`
+}
+
+// Mode says whether requests of an app reach the target.
+type Mode string
+
+// An app in preview collects, analyzes and maps, and shows what it would do.
+const (
+	Live    Mode = "live"
+	Preview Mode = "preview"
+)
+
+// InPreview tells whether an operation must not reach the target.
+func (c *UserProvisioningConfig) InPreview(op Operation) bool {
+	if op == Read || op == Reconcile {
+		return false
+	}
+	return c.Mode == Preview || slices.Contains(c.PreviewOperations, op)
+}
+
+// Consequence is what follows when a person loses an app.
+type Consequence string
+
+// The consequences.
+const (
+	DoNothing    Consequence = "nothing"
+	DoDeactivate Consequence = "deactivate"
+	DoFreeze     Consequence = "freeze"
+	DoDelete     Consequence = "delete"
+)
+
+// ReconcilePolicy says when an app is reconciled and what comes of it.
+type ReconcilePolicy struct {
+	Schedule  string        `json:"Schedule,omitempty"` // cron; "" for none
+	Jitter    time.Duration `json:"JitterNanoseconds,omitempty"`
+	Delta     bool          `json:"Delta,omitempty"`
+	FullEvery int           `json:"FullEvery,omitempty"`
+	Commit    bool          `json:"Commit,omitempty"`
+	Process   bool          `json:"Process,omitempty"`
+	// What follows for people without an account (nothing, create), for drift
+	// (nothing, update, accept), for accounts of nobody, and for active accounts
+	// of people who should have none (nothing, deactivate, delete).
+	Missing    string     `json:"Missing,omitempty"`
+	Drift      string     `json:"Drift,omitempty"`
+	Orphaned   string     `json:"Orphaned,omitempty"`
+	Unassigned string     `json:"Unassigned,omitempty"`
+	Thresholds Thresholds `json:"Thresholds"`
+}
+
+// Thresholds stop a batch of changes before the first.
+type Thresholds struct {
+	Deactivate Threshold `json:"Deactivate"`
+	Delete     Threshold `json:"Delete"`
+	// Found is the least share of what the run before found.
+	Found Threshold `json:"Found"`
+	// Smallest: a share stops no batch of so few changes or fewer.
+	Smallest int64 `json:"Smallest"`
+}
+
+// Threshold is a number of accounts, or where Share is set a percentage of
+// them. The zero value is no threshold.
+type Threshold struct {
+	Set     bool    `json:"Set"`
+	Share   bool    `json:"Share"`
+	Count   int64   `json:"Count,omitempty"`
+	Percent float64 `json:"Percent,omitempty"`
+}
+
+// String is as an administrator writes it: 20 or 5%.
+func (t Threshold) String() string {
+	switch {
+	case !t.Set:
+		return "none"
+	case t.Share:
+		return strconv.FormatFloat(t.Percent, 'f', -1, 64) + "%"
+	default:
+		return strconv.FormatInt(t.Count, 10)
+	}
 }
 
 // Allows tells whether EnabledOperations lets op through.
@@ -121,6 +224,22 @@ type UserProvisioningRequest struct {
 	RetryCount        int        `json:"RetryCount"`
 	ScheduleDate      *time.Time `json:"ScheduleDate,omitempty"`
 
+	// ApproverId is the user who is to approve, ApproverGroup the group any of
+	// whose members may; ApprovalExpiresDate is when nobody has.
+	ApproverId          string     `json:"ApproverId,omitempty" bun:",nullzero"`
+	ApproverGroup       string     `json:"ApproverGroup,omitempty" bun:",nullzero"`
+	ApprovalExpiresDate *time.Time `json:"ApprovalExpiresDate,omitempty"`
+	// ApprovedBy is who approved or denied, ApprovalReason why.
+	ApprovedBy     string `json:"ApprovedBy,omitempty" bun:",nullzero"`
+	ApprovalReason string `json:"ApprovalReason,omitempty" bun:",nullzero"`
+	// Preview: the request shows what would be done and never reaches the
+	// target.
+	Preview bool `json:"Preview,omitempty"`
+	// Urgent: a person waits for it, so it overtakes the bulk.
+	Urgent bool `json:"Urgent,omitempty"`
+	// PlanId is the plan that made the request.
+	PlanId string `json:"PlanId,omitempty" bun:",nullzero"`
+
 	// Reason says what made the request, for a person.
 	Reason string `json:"Reason,omitempty"`
 	// Attributes are the mapped attributes as they were when the request was
@@ -135,6 +254,10 @@ type UserProvisioningRequest struct {
 	// InFlight: an attempt has begun and its end is not stored. Who finds it so
 	// after a crash must take the attempt for uncertain.
 	InFlight bool `json:"InFlight"`
+	// Failures counts the attempts that count against the most that there may
+	// be: those that the target or the connector refused for this request's own
+	// sake, not those that a target which was down did not answer.
+	Failures int `json:"Failures,omitempty"`
 	// Uncertain: an earlier attempt may have taken effect in the target.
 	Uncertain bool `json:"Uncertain"`
 	// NextAttemptDate is when the next attempt or check is due.
@@ -236,7 +359,11 @@ type UserProvAccountStaging struct {
 	Status                    string    `json:"Status,omitempty"`
 	LinkState                 LinkState `json:"LinkState,omitempty" bun:",nullzero"`
 	// LinkReason names the rule that decided, for the person who reviews.
-	LinkReason string         `json:"LinkReason,omitempty"`
+	LinkReason string `json:"LinkReason,omitempty"`
+	// Candidates are users that may be meant, best first; a guess is never made.
+	Candidates []Candidate `json:"Candidates,omitempty" bun:"type:json,nullzero"`
+	// Decided: a person has said what the account is; analyzing again keeps it.
+	Decided    bool           `json:"Decided,omitempty"`
 	Attributes map[string]any `json:"Attributes,omitempty" bun:"type:json,nullzero"`
 	Version    string         `json:"Version,omitempty"`
 	Partial    bool           `json:"Partial,omitempty"`
@@ -244,19 +371,30 @@ type UserProvAccountStaging struct {
 	Drift      []Difference   `json:"Drift,omitempty" bun:"type:json,nullzero"`
 }
 
+// Candidate is a user whom an account may belong to.
+type Candidate struct {
+	UserId string `json:"UserId"`
+	// Rule is the text of the rule that found the user; Score says how alike the
+	// two are, from 0 to 1.
+	Rule  string  `json:"Rule"`
+	Score float64 `json:"Score"`
+}
+
 // UserProvisioningLog is one line of what happened to a request, for the
 // administrator who looks for the reason of something.
 type UserProvisioningLog struct {
-	Number                    int64     `json:"-" bun:",pk,autoincrement"`
-	Id                        string    `json:"Id"`
-	UserProvisioningRequestId string    `json:"UserProvisioningRequestId"`
-	UserId                    string    `json:"UserId,omitempty" bun:",nullzero"`
-	ExternalUserId            string    `json:"ExternalUserId,omitempty" bun:",nullzero"`
-	ExternalUsername          string    `json:"ExternalUsername,omitempty" bun:",nullzero"`
-	Status                    string    `json:"Status"`
-	Details                   string    `json:"Details,omitempty"`
-	Attempt                   int       `json:"Attempt,omitempty"`
-	CreatedDate               time.Time `json:"CreatedDate"`
+	Number                    int64  `json:"-" bun:",pk,autoincrement"`
+	Id                        string `json:"Id"`
+	UserProvisioningRequestId string `json:"UserProvisioningRequestId"`
+	UserId                    string `json:"UserId,omitempty" bun:",nullzero"`
+	ExternalUserId            string `json:"ExternalUserId,omitempty" bun:",nullzero"`
+	ExternalUsername          string `json:"ExternalUsername,omitempty" bun:",nullzero"`
+	Status                    string `json:"Status"`
+	Details                   string `json:"Details,omitempty"`
+	Attempt                   int    `json:"Attempt,omitempty"`
+	// Actor is who did it: a person's username, or provost itself.
+	Actor       string    `json:"Actor,omitempty"`
+	CreatedDate time.Time `json:"CreatedDate"`
 	// Trace is what the attempt cost and sent, for request get --trace.
 	Trace *CallTrace `json:"Trace,omitempty" bun:"type:json,nullzero"`
 }
@@ -295,4 +433,49 @@ type UserKey struct {
 	Rule   int
 	Key    string
 	UserId string
+}
+
+// TargetState is what is known of the target behind a named credential (or of
+// one app, as "app:NAME", where the app has limits of its own). All workers on
+// all machines share it.
+type TargetState struct {
+	Name string `json:"Name" bun:",pk"`
+	// Failures of the target in a row, with Since the time of the first. While
+	// RestUntil is in the future nothing is sent (the breaker is open); after it
+	// one attempt, ProbeId, asks whether the target is back (half-open).
+	Failures  int        `json:"Failures"`
+	Since     *time.Time `json:"Since,omitempty"`
+	RestUntil *time.Time `json:"RestUntil,omitempty"`
+	ProbeId   string     `json:"ProbeId,omitempty" bun:",nullzero"`
+	// RetryAfter is until when the target asked to be left alone (429, 503).
+	RetryAfter *time.Time `json:"RetryAfter,omitempty"`
+	// Answered is when the target last did what it was asked.
+	Answered *time.Time `json:"Answered,omitempty"`
+	// NextDate is when the next attempt is due by the rate: the bucket of the
+	// generic cell rate algorithm.
+	NextDate *time.Time `json:"NextDate,omitempty"`
+	// LastError is what the target last failed with.
+	LastError string `json:"LastError,omitempty"`
+}
+
+// Breaker is the state of the circuit breaker of a target.
+type Breaker string
+
+// The states of a breaker.
+const (
+	BreakerClosed   Breaker = "closed"
+	BreakerOpen     Breaker = "open"
+	BreakerHalfOpen Breaker = "half-open"
+)
+
+// Breaker tells the state of the breaker at a time.
+func (t *TargetState) Breaker(now time.Time) Breaker {
+	switch {
+	case t.RestUntil == nil:
+		return BreakerClosed
+	case now.Before(*t.RestUntil):
+		return BreakerOpen
+	default:
+		return BreakerHalfOpen
+	}
 }

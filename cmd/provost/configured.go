@@ -33,6 +33,48 @@ func connectorSpec(p config.Plugin) connector.Spec {
 	}
 }
 
+// provisioningConfig is a configured app, without the ids of its records.
+func provisioningConfig(app config.App) *host.UserProvisioningConfig {
+	p, t := app.Reconcile, app.Reconcile.Thresholds
+	c := &host.UserProvisioningConfig{
+		AppName: app.Name, DeveloperName: app.Name, Enabled: app.Enabled,
+		NamedCredentialId: app.Credential, OnUpdateAttributes: app.OnUpdateAttributes, ReconFilter: app.ReconFilter, Connector: app.Plugin,
+		UserAccountMapping: app.Mapping, LinkRules: app.Link, Scope: app.Scope, Profiles: app.Profiles, Parameters: app.Parameters, MaxAttempts: app.MaxAttempts,
+		EnabledOperations: words[host.EnabledOperation](app.Operations),
+		Mode:              host.Mode(app.Mode), PreviewOperations: words[host.Operation](app.Preview), PermissionSets: app.PermissionSets,
+		OnUnassign: host.Consequence(app.OnUnassign), OnDisable: host.Consequence(app.OnDisable), OnDelete: host.Consequence(app.OnDelete), DeleteAfter: app.DeleteAfter,
+		ApprovalGroup: app.ApprovalGroup, ApprovalRule: app.ApprovalRule, ApprovalOperations: words[host.Operation](app.ApprovalOperations), ApprovalExpires: app.ApprovalExpires,
+		Reconcile: host.ReconcilePolicy{Schedule: p.Schedule, Jitter: p.Jitter, Delta: p.Delta, FullEvery: p.FullEvery, Commit: p.Commit, Process: p.Process,
+			Missing: p.Missing, Drift: p.Drift, Orphaned: p.Orphaned, Unassigned: p.Unassigned,
+			Thresholds: host.Thresholds{Deactivate: threshold(t.Deactivate), Delete: threshold(t.Delete), Found: threshold(t.Found), Smallest: int64(t.Smallest)}},
+	}
+	if app.Approval != "none" {
+		c.ApprovalRequired = app.Approval
+	}
+	for _, text := range app.Fallback {
+		if of, to, err := config.ParseFallback(text); err == nil { // checked when it was loaded
+			if c.Fallback == nil {
+				c.Fallback = map[host.Operation]host.Operation{}
+			}
+			c.Fallback[host.Operation(of)] = host.Operation(to)
+		}
+	}
+	return c
+}
+
+func words[T ~string](list []string) []T {
+	var out []T
+	for _, w := range list {
+		out = append(out, T(w))
+	}
+	return out
+}
+
+func threshold(t config.Threshold) host.Threshold {
+	count, percent, ok := t.Parse()
+	return host.Threshold{Set: ok && t != "", Share: strings.HasSuffix(string(t), "%"), Count: count, Percent: percent}
+}
+
 // readPlugin reads the module of a configured plugin.
 func readPlugin(p config.Plugin) ([]byte, error) {
 	_, wasm, err := readConnector(cmp.Or(p.Path, p.Source), filepath.Dir(p.Path))

@@ -264,14 +264,8 @@ func (d *daemon) mirror(ctx context.Context, cfg *config.Config) error {
 			if err := tx.PutApp(ctx, a); err != nil {
 				return err
 			}
-			c := &host.UserProvisioningConfig{
-				ConnectedAppId: a.Id, AppName: app.Name, DeveloperName: app.Name, MasterLabel: label, Enabled: app.Enabled,
-				NamedCredentialId: app.Credential, OnUpdateAttributes: app.OnUpdateAttributes, ReconFilter: app.ReconFilter, Connector: app.Plugin,
-				UserAccountMapping: app.Mapping, LinkRules: app.Link, Scope: app.Scope, Profiles: app.Profiles, Parameters: app.Parameters, MaxAttempts: app.MaxAttempts,
-			}
-			for _, op := range app.Operations {
-				c.EnabledOperations = append(c.EnabledOperations, host.EnabledOperation(op))
-			}
+			c := provisioningConfig(app)
+			c.ConnectedAppId, c.MasterLabel = a.Id, label
 			if old := before[app.Name]; old != nil {
 				c.LastReconDateTime, c.LastReconToken = old.LastReconDateTime, old.LastReconToken
 				delete(before, app.Name)

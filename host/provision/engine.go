@@ -112,7 +112,7 @@ func backoff(n int) time.Duration {
 func (e *Engine) log(ctx context.Context, tx Tx, r *host.UserProvisioningRequest, status, details string, trace *host.CallTrace) error {
 	return tx.InsertLog(ctx, &host.UserProvisioningLog{
 		Id: host.NewID(), UserProvisioningRequestId: r.Id, UserId: r.UserId, ExternalUserId: r.ExternalUserId,
-		Status: status, Details: details, Attempt: r.Attempt, CreatedDate: e.Now().UTC(), Trace: trace,
+		Status: status, Details: details, Attempt: r.Attempt, Actor: host.ActorOf(ctx), CreatedDate: e.Now().UTC(), Trace: trace,
 	})
 }
 

@@ -272,5 +272,5 @@ func (e *Engine) fail(ctx context.Context, r *host.UserProvisioningRequest, caus
 
 func (e *Engine) log(ctx context.Context, tx Tx, r *host.UserProvisioningRequest, status, details string, trace *host.CallTrace) error {
 	return tx.InsertLog(ctx, &host.UserProvisioningLog{Id: host.NewID(), UserProvisioningRequestId: r.Id, Status: status,
-		Details: details, Attempt: r.Attempt, CreatedDate: e.Now().UTC(), Trace: trace})
+		Details: details, Attempt: r.Attempt, Actor: host.ActorOf(ctx), CreatedDate: e.Now().UTC(), Trace: trace})
 }

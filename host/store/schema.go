@@ -115,7 +115,27 @@ CREATE FUNCTION check_request_transition() RETURNS trigger LANGUAGE plpgsql AS $
 IF NOT EXISTS (SELECT 1 FROM request_transitions WHERE from_state = OLD.state AND to_state = NEW.state) THEN RAISE EXCEPTION 'a request can''t change its state from % to %', OLD.state, NEW.state USING ERRCODE = 'check_violation'; END IF; RETURN NEW; END $$;
 CREATE TRIGGER request_transition BEFORE UPDATE OF state ON user_provisioning_requests
 FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state) EXECUTE FUNCTION check_request_transition()`,
-}}}
+}}, {3, "approvals, targets, candidates, actors", `
+ALTER TABLE user_provisioning_requests ADD COLUMN approver_id TEXT;
+ALTER TABLE user_provisioning_requests ADD COLUMN approver_group TEXT;
+ALTER TABLE user_provisioning_requests ADD COLUMN approval_expires_date {time};
+ALTER TABLE user_provisioning_requests ADD COLUMN approved_by TEXT;
+ALTER TABLE user_provisioning_requests ADD COLUMN approval_reason TEXT;
+ALTER TABLE user_provisioning_requests ADD COLUMN preview BOOLEAN NOT NULL DEFAULT FALSE;
+ALTER TABLE user_provisioning_requests ADD COLUMN urgent BOOLEAN NOT NULL DEFAULT FALSE;
+ALTER TABLE user_provisioning_requests ADD COLUMN plan_id TEXT;
+ALTER TABLE user_provisioning_requests ADD COLUMN failures {bigint} NOT NULL DEFAULT 0;
+ALTER TABLE user_provisioning_logs ADD COLUMN actor TEXT NOT NULL DEFAULT '';
+ALTER TABLE user_prov_account_stagings ADD COLUMN candidates {json};
+ALTER TABLE user_prov_account_stagings ADD COLUMN decided BOOLEAN NOT NULL DEFAULT FALSE;
+CREATE INDEX requests_in_flight ON user_provisioning_requests (app_name) WHERE in_flight;
+CREATE INDEX requests_by_approval ON user_provisioning_requests (approval_expires_date) WHERE approval_status = 'Required';
+CREATE INDEX accounts_by_user ON user_prov_accounts (app_name, user_id);
+CREATE TABLE target_states (
+	name TEXT PRIMARY KEY, failures {bigint} NOT NULL, since {time}, rest_until {time}, probe_id TEXT, retry_after {time},
+	answered {time}, next_date {time}, last_error TEXT NOT NULL
+)
+`, nil}}
 
 // schemaVersion is the newest that this binary knows.
 func schemaVersion() int { return migrations[len(migrations)-1].version }
