@@ -24,6 +24,9 @@ type User struct {
 
 	CreatedDate      time.Time `json:"CreatedDate"`
 	LastModifiedDate time.Time `json:"LastModifiedDate"`
+	// DeletedDate is when the person left for good. The record stays, so that
+	// who comes back under the same name finds the old accounts.
+	DeletedDate *time.Time `json:"DeletedDate,omitempty"`
 }
 
 // DisplayName is what a person is called in a listing.
@@ -254,6 +257,12 @@ type UserProvisioningRequest struct {
 	// InFlight: an attempt has begun and its end is not stored. Who finds it so
 	// after a crash must take the attempt for uncertain.
 	InFlight bool `json:"InFlight"`
+	// Queued: there is a job for it. WaitsFor is the target (a name of
+	// [TargetState]) that it waits for without a job.
+	Queued   bool   `json:"-"`
+	WaitsFor string `json:"WaitsFor,omitempty" bun:",nullzero"`
+	// AttemptDate is when the last attempt began.
+	AttemptDate *time.Time `json:"AttemptDate,omitempty"`
 	// Failures counts the attempts that count against the most that there may
 	// be: those that the target or the connector refused for this request's own
 	// sake, not those that a target which was down did not answer.

@@ -322,6 +322,10 @@ func (v User) appendJSON(b []byte) (_ []byte, ok bool) {
 		b = append(b, `,"Profile":`...)
 		b = appendString(b, string(v.Profile))
 	}
+	if len(v.PermissionSets) > 0 {
+		b = append(b, `,"PermissionSets":`...)
+		b = appendWords(b, v.PermissionSets)
+	}
 	if len(v.Custom) > 0 {
 		b = append(b, `,"Custom":`...)
 		if b, ok = appendObject(b, v.Custom, 0); !ok {
@@ -335,7 +339,7 @@ func (v User) appendJSON(b []byte) (_ []byte, ok bool) {
 	return append(b, '}'), true
 }
 
-var keysOfUser = []string{"Id", "Username", "FirstName", "LastName", "Email", "IsActive", "IsFrozen", "Alias", "Title", "CompanyName", "Division", "Department", "EmployeeNumber", "ManagerId", "Phone", "MobilePhone", "Street", "City", "State", "PostalCode", "Country", "TimeZoneSidKey", "LocaleSidKey", "LanguageLocaleKey", "FederationIdentifier", "Profile", "Custom"}
+var keysOfUser = []string{"Id", "Username", "FirstName", "LastName", "Email", "IsActive", "IsFrozen", "Alias", "Title", "CompanyName", "Division", "Department", "EmployeeNumber", "ManagerId", "Phone", "MobilePhone", "Street", "City", "State", "PostalCode", "Country", "TimeZoneSidKey", "LocaleSidKey", "LanguageLocaleKey", "FederationIdentifier", "Profile", "PermissionSets", "Custom"}
 
 func (v *User) readJSON(p *scanner) bool {
 	var seen uint64
@@ -394,8 +398,10 @@ func (v *User) readJSON(p *scanner) bool {
 			bit = 1 << 24
 		case "Profile":
 			bit = 1 << 25
-		case "Custom":
+		case "PermissionSets":
 			bit = 1 << 26
+		case "Custom":
+			bit = 1 << 27
 		default:
 			return p.unknown(key, keysOfUser)
 		}
@@ -460,6 +466,8 @@ func (v *User) readJSON(p *scanner) bool {
 			v.FederationIdentifier, ok = p.str()
 		case "Profile":
 			v.Profile, ok = p.str()
+		case "PermissionSets":
+			v.PermissionSets, ok = words[string](p)
 		case "Custom":
 			v.Custom, ok = p.attributes()
 		}

@@ -118,6 +118,7 @@ type User struct {
 	LanguageLocaleKey    string         `json:"LanguageLocaleKey,omitempty"`
 	FederationIdentifier string         `json:"FederationIdentifier,omitempty"`
 	Profile              string         `json:"Profile,omitempty"`
+	PermissionSets       []string       `json:"PermissionSets,omitempty"`
 	Custom               map[string]any `json:"Custom,omitempty" jsonschema_description:"The organisation's own attributes of the user."`
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/callout"
 	"github.com/provosthq/provost/host/connector"
+	"github.com/provosthq/provost/host/provision"
 	"github.com/provosthq/provost/host/sandbox"
 	"github.com/provosthq/provost/host/secret"
 )
@@ -73,6 +74,33 @@ func words[T ~string](list []string) []T {
 func threshold(t config.Threshold) host.Threshold {
 	count, percent, ok := t.Parse()
 	return host.Threshold{Set: ok && t != "", Share: strings.HasSuffix(string(t), "%"), Count: count, Percent: percent}
+}
+
+// targetLimits are the bounds of what stands behind an app: its credential's,
+// and its own.
+func (d *daemon) targetLimits(app *host.UserProvisioningConfig) []provision.TargetLimits {
+	cfg := d.current.Load().config
+	var list []provision.TargetLimits
+	for _, c := range cfg.Credentials {
+		if c.Name != app.NamedCredentialId {
+			continue
+		}
+		l := provision.TargetLimits{Name: c.Name, PerSecond: c.Limits.Rate.PerSecond(), Concurrency: c.Limits.Concurrency,
+			Failures: c.Limits.Failures, Rest: c.Limits.Rest}
+		for _, a := range cfg.Apps {
+			if a.Credential == c.Name {
+				l.Apps = append(l.Apps, a.Name)
+			}
+		}
+		list = append(list, l)
+	}
+	for _, a := range cfg.Apps {
+		if a.Name == app.AppName && (a.Limits.Rate != "" || a.Limits.Concurrency > 0) {
+			list = append(list, provision.TargetLimits{Name: provision.AppTarget(a.Name), Apps: []string{a.Name},
+				PerSecond: a.Limits.Rate.PerSecond(), Concurrency: a.Limits.Concurrency})
+		}
+	}
+	return list
 }
 
 // readPlugin reads the module of a configured plugin.

@@ -51,7 +51,10 @@ type daemon struct {
 
 	// current is replaced as a whole by a reload.
 	current atomic.Pointer[running]
-	reload  sync.Mutex
+	// chores are what is done from time to time, until halt.
+	chores sync.WaitGroup
+	halt   context.CancelFunc
+	reload sync.Mutex
 }
 
 // running is the configuration that runs.
@@ -96,7 +99,7 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 	}
 	s := txStore{d}
 	d.provision = provision.New(provision.Options{Store: provisionStore{s}, Connectors: d, Logger: log,
-		Rules: func(app string) (provision.Rules, error) { return d.rulesOf(app) }})
+		Rules: func(app string) (provision.Rules, error) { return d.rulesOf(app) }, Limits: d.targetLimits})
 	d.reconcile = reconcile.New(reconcile.Options{Store: reconcileStore{s}, Connectors: d, Logger: log,
 		Rules: func(app string) (reconcile.Rules, error) { return d.rulesOf(app) }})
 	if d.queue, err = queue.New(ctx, d.store.DB(), d.store.Dialect(), cfg.Database.URL, queue.Options{Workers: cfg.Workers, ReconcileWorkers: 2, Logger: log}, d.work); err != nil {
@@ -105,12 +108,43 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 	return d, d.apply(ctx, cfg)
 }
 
-// start begins to work jobs.
-func (d *daemon) start(ctx context.Context) error { return d.queue.Start(ctx) }
+// start begins to work jobs, and what is to be done from time to time.
+func (d *daemon) start(ctx context.Context) error {
+	if err := d.queue.Start(ctx); err != nil {
+		return err
+	}
+	ctx, d.halt = context.WithCancel(context.WithoutCancel(ctx))
+	d.every(ctx, time.Second, "requests that wait for their targets", d.provision.Sweep)
+	return nil
+}
+
+// every does something again and again until the daemon stops.
+func (d *daemon) every(ctx context.Context, interval time.Duration, what string, do func(context.Context) error) {
+	d.chores.Go(func() {
+		tick := time.NewTicker(interval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if err := do(ctx); err != nil && ctx.Err() == nil {
+				d.log.WarnContext(ctx, "not done; it is tried again", "what", what, "error", err)
+			}
+		}
+	})
+}
 
 // stop ends the working of jobs: those under way end, or are handed back when
 // ctx ends.
-func (d *daemon) stop(ctx context.Context) error { return d.queue.Stop(ctx) }
+func (d *daemon) stop(ctx context.Context) error {
+	if d.halt != nil {
+		d.halt()
+		d.chores.Wait()
+	}
+	return d.queue.Stop(ctx)
+}
 
 // close frees everything. The daemon must have stopped.
 func (d *daemon) close(ctx context.Context) error {
@@ -136,7 +170,7 @@ func (d *daemon) work(ctx context.Context, j queue.Job) error {
 	began := time.Now()
 	var err error
 	switch j.Kind {
-	case queue.Provision:
+	case queue.Provision, queue.Urgent:
 		err = d.provision.Work(ctx, j.RequestID)
 	case queue.Reconcile:
 		err = d.reconcile.Work(ctx, j.RequestID)

@@ -18,6 +18,7 @@ type rules struct {
 	scope    *mapping.Scope // nil without one
 	app      string
 	profiles []string
+	sets     []string
 }
 
 func (r *rules) InScope(u *host.User) (bool, error) {
@@ -30,6 +31,9 @@ func (r *rules) InScope(u *host.User) (bool, error) {
 // Granted tells whether the user should have an account.
 func (r *rules) Granted(u *host.User) (bool, error) {
 	if slices.Contains(u.Apps, r.app) || u.Profile != "" && slices.Contains(r.profiles, u.Profile) {
+		return true, nil
+	}
+	if slices.ContainsFunc(u.PermissionSets, func(set string) bool { return slices.Contains(r.sets, set) }) {
 		return true, nil
 	}
 	return r.InScope(u)
@@ -70,7 +74,7 @@ func compileRules(app config.App, d pdk.Description) (*rules, []config.Problem) 
 	}
 	l, err := mapping.CompileLinks(linkText)
 	collect("link", ownLink, err)
-	r := &rules{Mapping: m, Links: l, app: app.Name, profiles: app.Profiles}
+	r := &rules{Mapping: m, Links: l, app: app.Name, profiles: app.Profiles, sets: app.PermissionSets}
 	if app.Scope != "" {
 		if r.scope, err = mapping.CompileScope(app.Scope); err != nil {
 			problems = append(problems, config.Problem{Key: key + "scope", Message: err.Error()})

@@ -113,7 +113,7 @@ func (s service) DeleteUser(ctx context.Context, idOrName string) error {
 		if err != nil {
 			return err
 		}
-		_, err = s.provision.Disable(ctx, tx{t, s.daemon}, u)
+		_, err = s.provision.Delete(ctx, tx{t, s.daemon}, u)
 		return err
 	})
 }

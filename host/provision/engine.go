@@ -37,6 +37,19 @@ type Tx interface {
 	AccountByUser(ctx context.Context, app, userID string) (*host.UserProvAccount, error)
 	PutAccount(ctx context.Context, a *host.UserProvAccount) error
 
+	// TargetState is what is known of a target; one that is not there yet is
+	// new. With lock no other transaction gets it until this one ends.
+	TargetState(ctx context.Context, name string, lock bool) (*host.TargetState, error)
+	PutTargetState(ctx context.Context, t *host.TargetState) error
+	// CountInFlight counts the attempts that are under way in some apps.
+	CountInFlight(ctx context.Context, apps []string) (int, error)
+	// Waiting returns requests that wait for a target, those that a person waits
+	// for first, then the oldest; WaitedFor names the targets.
+	Waiting(ctx context.Context, target string, limit int) ([]*host.UserProvisioningRequest, error)
+	WaitedFor(ctx context.Context) ([]string, error)
+	// MarkQueued notes that a request has a job; false if it has one already.
+	MarkQueued(ctx context.Context, requestID string) (bool, error)
+
 	// Enqueue gives a request a job, due at a time (the zero time: now).
 	Enqueue(ctx context.Context, kind, requestID string, at time.Time) error
 	// CompleteJob ends the job that ctx belongs to.
@@ -72,6 +85,8 @@ type Options struct {
 	Connectors Connectors
 	// Rules returns the rules of an app.
 	Rules func(app string) (Rules, error)
+	// Limits are those of the targets behind an app; nil for none.
+	Limits func(app *host.UserProvisioningConfig) []TargetLimits
 	// Now is the clock; nil is the real one.
 	Now    func() time.Time
 	Logger *slog.Logger
@@ -86,14 +101,21 @@ func New(o Options) *Engine {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Limits == nil {
+		o.Limits = func(*host.UserProvisioningConfig) []TargetLimits { return nil }
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Engine{o}
 }
 
-// JobKind is the kind of the engine's jobs.
-const JobKind = "provision"
+// The kinds of the engine's jobs: those of requests that a person waits for
+// overtake the others.
+const (
+	JobKind       = "provision"
+	UrgentJobKind = "urgent"
+)
 
 const (
 	defaultMaxAttempts = 8
@@ -101,6 +123,8 @@ const (
 	mostBackoff        = time.Hour
 	defaultCheckAfter  = 30 * time.Second
 	mostPending        = 7 * 24 * time.Hour
+	// mostDown is how long a request waits for a target that is down.
+	mostDown = 30 * 24 * time.Hour
 )
 
 // backoff is how long to wait before attempt n+1: doubling, with jitter.
@@ -114,42 +138,4 @@ func (e *Engine) log(ctx context.Context, tx Tx, r *host.UserProvisioningRequest
 		Id: host.NewID(), UserProvisioningRequestId: r.Id, UserId: r.UserId, ExternalUserId: r.ExternalUserId,
 		Status: status, Details: details, Attempt: r.Attempt, Actor: host.ActorOf(ctx), CreatedDate: e.Now().UTC(), Trace: trace,
 	})
-}
-
-// add stores a request and, if its lane is free, its job.
-func (e *Engine) add(ctx context.Context, tx Tx, r *host.UserProvisioningRequest) error {
-	if err := tx.LockLane(ctx, r.AppName, r.UserId); err != nil {
-		return err
-	}
-	open, err := tx.OpenLaneRequests(ctx, r.AppName, r.UserId)
-	if err != nil {
-		return err
-	}
-	r.Id, r.State, r.CreatedDate = host.NewID(), host.StateNew, e.Now().UTC()
-	if r.ApprovalStatus == "" {
-		r.ApprovalStatus = host.ApprovalNotRequired
-	}
-	if err := tx.InsertRequest(ctx, r); err != nil {
-		return err
-	}
-	details := r.Reason
-	if len(open) > 0 {
-		details += "; waits for " + open[len(open)-1].Name()
-	}
-	if err := e.log(ctx, tx, r, "requested", details, nil); err != nil {
-		return err
-	}
-	if len(open) > 0 {
-		return nil // the end of the one before gives it its job
-	}
-	return tx.Enqueue(ctx, JobKind, r.Id, time.Time{})
-}
-
-// next gives a job to the request that waited for one that has ended.
-func (e *Engine) next(ctx context.Context, tx Tx, app, userID string) error {
-	open, err := tx.OpenLaneRequests(ctx, app, userID)
-	if err != nil || len(open) == 0 {
-		return err
-	}
-	return tx.Enqueue(ctx, JobKind, open[0].Id, time.Time{})
 }

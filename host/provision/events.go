@@ -30,6 +30,12 @@ func (e *Engine) SaveUser(ctx context.Context, tx Tx, before, after *host.User) 
 		after.Id, after.CreatedDate = host.NewID(), now
 	} else {
 		after.Id, after.CreatedDate, after.Apps = before.Id, before.CreatedDate, before.Apps
+		if after.DeletedDate == nil && !after.IsActive {
+			after.DeletedDate = before.DeletedDate // it takes an enabling to bring somebody back
+		}
+	}
+	if after.IsActive {
+		after.DeletedDate = nil
 	}
 	if err := tx.PutUser(ctx, after); err != nil {
 		return 0, err
@@ -85,7 +91,8 @@ func (e *Engine) Assign(ctx context.Context, tx Tx, userID, app string, assigned
 	return e.follow(ctx, tx, before, &after)
 }
 
-// follow makes the requests that follow from a change, app by app.
+// follow makes the requests that follow from a change, app by app. Those that
+// wait already take in what they can.
 func (e *Engine) follow(ctx context.Context, tx Tx, before, after *host.User) (int, error) {
 	apps, err := tx.Configs(ctx)
 	if err != nil {
@@ -100,21 +107,11 @@ func (e *Engine) follow(ctx context.Context, tx Tx, before, after *host.User) (i
 		if err != nil {
 			return made, err
 		}
-		r, err := e.consequence(ctx, tx, app, rules, before, after)
+		n, err := e.followIn(ctx, tx, app, rules, before, after)
 		if err != nil {
 			return made, err
 		}
-		if r == nil || !app.Allows(r.Operation) {
-			continue
-		}
-		if ok, err := e.Connectors.Supports(app, exportOf(r.Operation)); err != nil || !ok {
-			e.Logger.WarnContext(ctx, "no request: the connector lacks the operation", "app", app.AppName, "operation", r.Operation, "user", after.Id, "error", err)
-			continue
-		}
-		if err := e.add(ctx, tx, r); err != nil {
-			return made, err
-		}
-		made++
+		made += n
 	}
 	return made, nil
 }
@@ -129,83 +126,245 @@ func granted(app *host.UserProvisioningConfig, rules Rules, u *host.User) (bool,
 	case u.Profile != "" && slices.Contains(app.Profiles, u.Profile):
 		return true, fmt.Sprintf("was granted by profile %q", u.Profile), nil
 	}
+	for _, set := range u.PermissionSets {
+		if slices.Contains(app.PermissionSets, set) {
+			return true, fmt.Sprintf("was granted by permission set %q", set), nil
+		}
+	}
 	in, err := rules.InScope(u)
 	return in, "is in the app's scope", err
 }
 
-// consequence is the one request that a change of a user makes in one app, nil
-// for none.
-func (e *Engine) consequence(ctx context.Context, tx Tx, app *host.UserProvisioningConfig, rules Rules, before, after *host.User) (*host.UserProvisioningRequest, error) {
-	had, _, err := granted(app, rules, before)
-	if err != nil {
-		return nil, err
-	}
-	has, by, err := granted(app, rules, after)
-	if err != nil {
-		return nil, err
-	}
-	wasOn, isOn := had && before.IsActive, has && after.IsActive
-	name := after.DisplayName()
-	make := func(op host.Operation, reason string) (*host.UserProvisioningRequest, error) {
-		return e.newRequest(app, rules, after, op, reason)
-	}
-	switch {
-	case isOn && !wasOn:
-		if account, err := e.expected(ctx, tx, app.AppName, after.Id); err != nil {
-			return nil, err
-		} else if account {
-			if had && has {
-				return make(host.Activate, name+" was enabled")
-			}
-			return make(host.Reactivate, name+" "+by+" again")
-		}
-		return make(host.Create, name+" "+by)
-	case wasOn && !isOn:
-		reason := name + " was disabled"
-		if !has {
-			reason = name + " no longer has the app"
-		}
-		return make(host.Deactivate, reason)
-	case !isOn:
-		return nil, nil
-	case before.IsFrozen != after.IsFrozen:
-		if after.IsFrozen {
-			return make(host.Freeze, name+" was frozen")
-		}
-		return make(host.Unfreeze, name+" was unfrozen")
-	}
-	if !counts(app, before, after) {
-		return nil, nil
-	}
-	old, err := rules.Apply(before)
-	if err != nil {
-		return nil, err
-	}
-	now, err := rules.Apply(after)
-	if err != nil {
-		return nil, err
-	}
-	changed := rules.Changed(old, now)
-	if len(changed) == 0 {
-		return nil, nil
-	}
-	r, err := make(host.Update, name+" changed: "+strings.Join(changed, ", "))
-	if err == nil {
-		r.ChangedAttributes = changed
-	}
-	return r, err
+// standing is how a user stands to an app.
+type standing struct {
+	// granted by something, active, not deleted: on is all of them.
+	granted, active, deleted, on bool
+	by                           string
+	frozen                       bool
 }
 
-// expected tells whether the user has an account, or will have one once the
-// lane's open requests have run.
-func (e *Engine) expected(ctx context.Context, tx Tx, app, userID string) (bool, error) {
-	if _, err := tx.AccountByUser(ctx, app, userID); err == nil {
-		return true, nil
-	} else if host.CodeOf(err) != host.NotFound {
-		return false, err
+func standingOf(app *host.UserProvisioningConfig, rules Rules, u *host.User) (s standing, err error) {
+	if u == nil {
+		return s, nil
 	}
-	open, err := tx.OpenLaneRequests(ctx, app, userID)
-	return slices.ContainsFunc(open, func(r *host.UserProvisioningRequest) bool { return r.Operation == host.Create }), err
+	s.granted, s.by, err = granted(app, rules, u)
+	s.active, s.deleted, s.frozen = u.IsActive, u.DeletedDate != nil, u.IsFrozen
+	s.on = s.granted && s.active && !s.deleted
+	return s, err
+}
+
+// followIn makes the requests of one app.
+func (e *Engine) followIn(ctx context.Context, tx Tx, app *host.UserProvisioningConfig, rules Rules, before, after *host.User) (int, error) {
+	was, err := standingOf(app, rules, before)
+	if err != nil {
+		return 0, err
+	}
+	is, err := standingOf(app, rules, after)
+	if err != nil {
+		return 0, err
+	}
+	switch { // the usual cases, in which nobody's lane is touched
+	case !was.on && !is.on && was == is:
+		return 0, nil
+	case was.on && is.on && was.frozen == is.frozen:
+		if !counts(app, before, after) {
+			return 0, nil
+		}
+		old, err := rules.Apply(before)
+		if err != nil {
+			return 0, err
+		}
+		now, err := rules.Apply(after)
+		if err != nil {
+			return 0, err
+		}
+		if len(rules.Changed(old, now)) == 0 {
+			return 0, nil
+		}
+	}
+	if err := tx.LockLane(ctx, app.AppName, after.Id); err != nil {
+		return 0, err
+	}
+	open, err := tx.OpenLaneRequests(ctx, app.AppName, after.Id)
+	if err != nil {
+		return 0, err
+	}
+	account, err := tx.AccountByUser(ctx, app.AppName, after.Id)
+	if host.CodeOf(err) == host.NotFound {
+		account = nil
+	} else if err != nil {
+		return 0, err
+	}
+	if is.on {
+		if open, err = e.withdrawDeletes(ctx, tx, open, after.DisplayName()+" "+is.by); err != nil {
+			return 0, err
+		}
+	}
+	list, err := e.consequences(app, rules, before, after, was, is, account, project(account, open))
+	if err != nil {
+		return 0, err
+	}
+	made := 0
+	for _, r := range list {
+		if ok, err := e.resolve(ctx, app, r); err != nil {
+			return made, err
+		} else if !ok {
+			continue
+		}
+		absorbed := false
+		if absorbed, open, err = e.coalesce(ctx, tx, open, r, was.on && !is.on); err != nil {
+			return made, err
+		}
+		if absorbed {
+			continue
+		}
+		if err := e.addBehind(ctx, tx, open, r); err != nil {
+			return made, err
+		}
+		open = append(open, r)
+		made++
+	}
+	return made, nil
+}
+
+// resolve turns an operation that the app does not allow or the connector lacks
+// into the one that stands in for it. It is false where nothing is to be done.
+func (e *Engine) resolve(ctx context.Context, app *host.UserProvisioningConfig, r *host.UserProvisioningRequest) (bool, error) {
+	why := ""
+	for range len(host.Operations) {
+		if !app.Allows(r.Operation) {
+			why = fmt.Sprintf("%s is not among the app's operations", r.Operation)
+		} else if ok, err := e.Connectors.Supports(app, exportOf(r.Operation)); err != nil {
+			e.Logger.WarnContext(ctx, "no request: the connector can't be asked", "app", app.AppName, "operation", r.Operation, "user", r.UserId, "error", err)
+			return false, nil
+		} else if ok {
+			return true, nil
+		} else {
+			why = fmt.Sprintf("the connector has no %s", exportOf(r.Operation))
+		}
+		instead, ok := app.Fallback[r.Operation]
+		if !ok {
+			break
+		}
+		r.Reason += fmt.Sprintf(" (%s in place of %s: %s)", instead, r.Operation, why)
+		r.Operation = instead
+	}
+	if app.Allows(r.Operation) { // what the app does not want is no news
+		e.Logger.WarnContext(ctx, "no request", "app", app.AppName, "operation", r.Operation, "user", r.UserId, "because", why)
+	}
+	return false, nil
+}
+
+// consequences are the requests that a change of a user makes in one app. p is
+// what is in the target once the open requests have run.
+func (e *Engine) consequences(app *host.UserProvisioningConfig, rules Rules, before, after *host.User, was, is standing, account *host.UserProvAccount, p projection) ([]*host.UserProvisioningRequest, error) {
+	attributes, err := rules.Apply(after)
+	if err != nil {
+		return nil, err
+	}
+	var list []*host.UserProvisioningRequest
+	add := func(op host.Operation, reason string) *host.UserProvisioningRequest {
+		r := newRequest(app, after, op, reason, attributes)
+		list = append(list, r)
+		return r
+	}
+	update := func(old map[string]any) {
+		if changed := rules.Changed(old, attributes); len(changed) > 0 {
+			add(host.Update, after.DisplayName()+" changed: "+strings.Join(changed, ", ")).ChangedAttributes = changed
+		}
+	}
+	name := after.DisplayName()
+	if !is.on {
+		e.leave(app, was, is, p, name, add)
+		return list, nil
+	}
+	back := !was.on
+	switch {
+	case back && !p.exists:
+		add(host.Create, name+" "+is.by)
+		if is.frozen {
+			add(host.Freeze, name+" is frozen")
+		}
+		return list, nil
+	case back && !p.active && !(is.frozen && app.Fallback[host.Freeze] == host.Deactivate):
+		if was.granted && is.granted && !was.deleted {
+			add(host.Activate, name+" was enabled")
+		} else {
+			add(host.Reactivate, name+" "+is.by+" again")
+		}
+	}
+	if was.frozen != is.frozen || back {
+		switch {
+		case is.frozen && !p.frozen:
+			add(host.Freeze, name+" was frozen")
+		case !is.frozen && (p.frozen || was.frozen && !p.active && app.Fallback[host.Freeze] == host.Deactivate):
+			add(host.Unfreeze, name+" was unfrozen")
+		}
+	}
+	switch {
+	case back: // nobody told the target what changed meanwhile
+		var have map[string]any
+		if account != nil {
+			have = account.Attributes
+		}
+		update(have)
+	case counts(app, before, after):
+		old, err := rules.Apply(before)
+		if err != nil {
+			return nil, err
+		}
+		update(old)
+	}
+	return list, nil
+}
+
+// strength orders what may follow when somebody leaves.
+var strength = map[host.Consequence]int{host.DoNothing: 0, host.DoFreeze: 1, host.DoDeactivate: 2, host.DoDelete: 3}
+
+// leave adds what follows when a user no longer has an app, was disabled or
+// deleted: of what has come about by this change, the strongest.
+func (e *Engine) leave(app *host.UserProvisioningConfig, was, is standing, p projection, name string, add func(host.Operation, string) *host.UserProvisioningRequest) {
+	if !p.exists {
+		return
+	}
+	do, why := host.DoNothing, ""
+	consider := func(c host.Consequence, reason string) {
+		if c == "" {
+			c = host.DoDeactivate
+		}
+		if strength[c] > strength[do] {
+			do, why = c, name+" "+reason
+		}
+	}
+	if !is.granted && was.granted {
+		consider(app.OnUnassign, "no longer has the app")
+	}
+	if !is.active && was.active {
+		consider(app.OnDisable, "was disabled")
+	}
+	if is.deleted && !was.deleted {
+		consider(app.OnDelete, "was deleted")
+	}
+	switch do {
+	case host.DoFreeze:
+		if !p.frozen && p.active {
+			add(host.Freeze, why)
+		}
+	case host.DoDeactivate:
+		if p.active {
+			add(host.Deactivate, why)
+		}
+	case host.DoDelete:
+		if app.DeleteAfter <= 0 {
+			add(host.Delete, why)
+			return
+		}
+		if p.active {
+			add(host.Deactivate, why)
+		}
+		due := e.Now().UTC().Add(app.DeleteAfter)
+		add(host.Delete, why).ScheduleDate = &due
+	}
 }
 
 // counts tells whether one of OnUpdateAttributes changed; without any, every
@@ -223,16 +382,13 @@ func counts(app *host.UserProvisioningConfig, before, after *host.User) bool {
 	return false
 }
 
-// newRequest makes a request with the mapped attributes of this moment.
-func (e *Engine) newRequest(app *host.UserProvisioningConfig, rules Rules, u *host.User, op host.Operation, reason string) (*host.UserProvisioningRequest, error) {
-	attributes, err := rules.Apply(u)
-	if err != nil {
-		return nil, err
-	}
+// newRequest makes a request with mapped attributes.
+func newRequest(app *host.UserProvisioningConfig, u *host.User, op host.Operation, reason string, attributes map[string]any) *host.UserProvisioningRequest {
 	return &host.UserProvisioningRequest{
 		Operation: op, AppName: app.AppName, ConnectedAppId: app.ConnectedAppId, UserProvConfigId: app.Id,
 		UserId: u.Id, ManagerId: u.ManagerId, Reason: reason, Attributes: attributes, Parameters: app.Parameters,
-	}, nil
+		Preview: app.InPreview(op),
+	}
 }
 
 // CreateRequest makes a request that a person asked for.
@@ -260,10 +416,12 @@ func (e *Engine) CreateRequest(ctx context.Context, tx Tx, userID, appName strin
 	if err != nil {
 		return nil, err
 	}
-	r, err := e.newRequest(app, rules, u, op, "a person asked for it")
+	attributes, err := rules.Apply(u)
 	if err != nil {
 		return nil, err
 	}
+	r := newRequest(app, u, op, "a person asked for it", attributes)
+	r.Urgent = true
 	if op == host.Update { // all of it, since nobody knows what changed
 		r.ChangedAttributes = rules.Changed(map[string]any{}, r.Attributes)
 	}
@@ -289,7 +447,7 @@ func (e *Engine) Retry(ctx context.Context, tx Tx, id string) (*host.UserProvisi
 	again := &host.UserProvisioningRequest{
 		Operation: old.Operation, AppName: old.AppName, ConnectedAppId: old.ConnectedAppId, UserProvConfigId: old.UserProvConfigId,
 		UserId: old.UserId, ManagerId: old.ManagerId, Attributes: old.Attributes, ChangedAttributes: old.ChangedAttributes,
-		Parameters: old.Parameters, ParentId: old.Id, RetryCount: old.RetryCount + 1, Uncertain: old.Uncertain,
+		Parameters: old.Parameters, ParentId: old.Id, RetryCount: old.RetryCount + 1, Uncertain: old.Uncertain, Urgent: old.Urgent,
 		Reason: "retry of " + old.Name(),
 	}
 	if err := e.add(ctx, tx, again); err != nil {
@@ -330,6 +488,7 @@ func (e *Engine) end(ctx context.Context, tx Tx, r *host.UserProvisioningRequest
 	now := e.Now().UTC()
 	wasEnded := r.State.Ended()
 	r.State, r.CompletedDate, r.InFlight, r.PendingToken, r.PendingSince, r.NextAttemptDate = state, &now, false, "", nil, nil
+	r.Queued, r.WaitsFor = false, ""
 	if err := tx.UpdateRequest(ctx, r, expectAttempt); err != nil {
 		return err
 	}

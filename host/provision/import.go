@@ -149,7 +149,7 @@ func (r *importRun) take(ctx context.Context, one row) (field, message string, e
 	}
 	made := 0
 	switch {
-	case before != nil && reflect.DeepEqual(before.User, after.User):
+	case before != nil && reflect.DeepEqual(before.User, after.User) && (before.DeletedDate == nil || !after.IsActive):
 		r.result.Unchanged++
 	case before == nil || !strings.EqualFold(before.Username, after.Username):
 		other, err := r.tx.UserByUsername(ctx, after.Username)
@@ -226,6 +226,17 @@ func (r *importRun) prune(ctx context.Context, listed map[fingerprint]bool) erro
 func (e *Engine) Disable(ctx context.Context, tx Tx, u *host.User) (int, error) {
 	after := *u
 	after.IsActive = false
+	return e.SaveUser(ctx, tx, u, &after)
+}
+
+// Delete takes a user out for good. The record stays, so that who comes back
+// under the same name is known again; erasing is another thing.
+func (e *Engine) Delete(ctx context.Context, tx Tx, u *host.User) (int, error) {
+	if u.DeletedDate != nil {
+		return 0, nil
+	}
+	after, now := *u, e.Now().UTC()
+	after.IsActive, after.DeletedDate = false, &now
 	return e.SaveUser(ctx, tx, u, &after)
 }
 
@@ -351,6 +362,12 @@ func merge(before *host.User, fields map[string]any) (*host.User, error) {
 				return nil, &host.Error{Code: host.InvalidInput, Field: name, Message: err.Error()}
 			}
 			f.SetBool(b)
+		case reflect.Slice:
+			names, ok := texts(value)
+			if !ok {
+				return nil, &host.Error{Code: host.InvalidInput, Field: name, Message: `must be a list of texts, or one text with ";" between them`}
+			}
+			f.Set(reflect.ValueOf(names))
 		default:
 			switch s := value.(type) {
 			case nil:
@@ -369,6 +386,30 @@ func merge(before *host.User, fields map[string]any) (*host.User, error) {
 		after.Custom = custom
 	}
 	return after, nil
+}
+
+// texts reads a list: one of JSON, or a cell such as "Sales; Reports".
+func texts(v any) (list []string, ok bool) {
+	switch v := v.(type) {
+	case nil:
+	case string:
+		for part := range strings.SplitSeq(v, ";") {
+			if part = strings.TrimSpace(part); part != "" {
+				list = append(list, part)
+			}
+		}
+	case []any:
+		for _, item := range v {
+			text, is := item.(string)
+			if !is {
+				return nil, false
+			}
+			list = append(list, text)
+		}
+	default:
+		return nil, false
+	}
+	return list, true
 }
 
 func boolean(v any) (bool, error) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/provosthq/provost/host"
@@ -17,6 +19,11 @@ type attempt struct {
 	app     *host.UserProvisioningConfig
 	user    *host.User
 	account *host.UserProvAccount // nil if the user has none
+	limits  []TargetLimits
+	// at is when its turn comes; before is when the attempt before this one
+	// began.
+	at     time.Time
+	before *time.Time
 }
 
 // Work makes one attempt at a request. Its result, the account, the log, the
@@ -26,6 +33,13 @@ func (e *Engine) Work(ctx context.Context, id string) error {
 	a, err := e.begin(ctx, id)
 	if err != nil || a == nil {
 		return err
+	}
+	if wait := a.at.Sub(e.Now()); wait > 0 {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	answer := e.perform(ctx, a)
 	if ctx.Err() != nil && answer.err != nil {
@@ -89,12 +103,48 @@ func (e *Engine) begin(ctx context.Context, id string) (*attempt, error) {
 		if err != nil {
 			return err
 		}
-		if len(open) > 0 && open[0].Id != r.Id {
-			return tx.CompleteJob(ctx) // its turn comes with the end of the one before
+		i := slices.IndexFunc(open, func(o *host.UserProvisioningRequest) bool { return o.Id == r.Id })
+		if i < 0 {
+			return tx.CompleteJob(ctx) // it has ended meanwhile
 		}
-		next := &attempt{request: r}
+		r = open[i] // as it is now that the lane is ours
+		if front(open, e.Now()) != r {
+			r.Queued = false // its turn comes with the end of the one before
+			if err := tx.UpdateRequest(ctx, r, r.Attempt); err != nil {
+				return err
+			}
+			return tx.CompleteJob(ctx)
+		}
+		next := &attempt{request: r, before: r.AttemptDate}
 		if next.app, err = tx.Config(ctx, r.AppName); err != nil {
 			return err
+		}
+		if r.Attempt == 0 && (r.Preview || next.app.InPreview(r.Operation)) {
+			r.Preview = true
+			if err := e.end(ctx, tx, r, r.Attempt, host.StateCancelled, "preview", preview(r), nil); err != nil {
+				return err
+			}
+			return tx.CompleteJob(ctx)
+		}
+		next.limits = e.Limits(next.app)
+		if !r.InFlight { // who takes over an attempt has its turn already
+			turn, err := e.admit(ctx, tx, next.limits, r.Id)
+			if err != nil {
+				return err
+			}
+			if turn.waitsFor != "" {
+				r.Queued, r.WaitsFor = false, turn.waitsFor
+				if err := tx.UpdateRequest(ctx, r, r.Attempt); err != nil {
+					return err
+				}
+				if turn.why != "" {
+					if err := e.log(ctx, tx, r, "waits", turn.why, nil); err != nil {
+						return err
+					}
+				}
+				return tx.CompleteJob(ctx)
+			}
+			next.at = turn.at
 		}
 		if next.user, err = tx.User(ctx, r.UserId); err != nil {
 			return err
@@ -112,7 +162,7 @@ func (e *Engine) begin(ctx context.Context, id string) (*attempt, error) {
 		}
 		before := r.Attempt
 		now := e.Now().UTC()
-		r.State, r.InFlight, r.NextAttemptDate = host.StateRequested, true, nil
+		r.State, r.InFlight, r.NextAttemptDate, r.AttemptDate, r.Queued, r.WaitsFor = host.StateRequested, true, nil, &now, true, ""
 		if r.PendingToken == "" {
 			r.Attempt++
 		}
@@ -260,6 +310,9 @@ func (e *Engine) create(ctx context.Context, a *attempt) answer {
 // finish stores what came of an attempt.
 func (e *Engine) finish(ctx context.Context, tx Tx, a *attempt, got answer) error {
 	r := a.request
+	if err := tx.LockLane(ctx, r.AppName, r.UserId); err != nil {
+		return err
+	}
 	r.Connector = got.trace.Connector
 	r.InFlight = false
 	var trace *host.CallTrace
@@ -274,8 +327,19 @@ func (e *Engine) finish(ctx context.Context, tx Tx, a *attempt, got answer) erro
 			return got.err
 		}
 	}
+	own, waitsFor, err := e.noteTargets(ctx, tx, a.limits, r, a.before, judge(&got.trace, got.err))
+	if err != nil {
+		return err
+	}
+	for _, l := range a.limits {
+		if l.Concurrency > 0 && waitsFor == "" { // one place is free again
+			if _, err := e.release(ctx, tx, l.Name, 1); err != nil {
+				return err
+			}
+		}
+	}
 	if got.err != nil {
-		return e.failed(ctx, tx, a, got, trace)
+		return e.failed(ctx, tx, a, got, trace, own, waitsFor)
 	}
 	if p := got.out.Pending; p != nil {
 		return e.pending(ctx, tx, a, p, trace)
@@ -296,21 +360,21 @@ func (e *Engine) finish(ctx context.Context, tx Tx, a *attempt, got answer) erro
 	return e.end(ctx, tx, r, r.Attempt, host.StateCompleted, status, details, trace)
 }
 
-// failed stores a failure: another attempt, or the end.
-func (e *Engine) failed(ctx context.Context, tx Tx, a *attempt, got answer, trace *host.CallTrace) error {
+// failed stores a failure: another attempt, or the end. own says that it counts
+// against the request; waitsFor is the target that must first be back.
+func (e *Engine) failed(ctx context.Context, tx Tx, a *attempt, got answer, trace *host.CallTrace, own bool, waitsFor string) error {
 	r := a.request
 	code := host.CodeOf(got.err)
 	r.ErrorCode, r.ErrorMessage = code, got.err.Error()
 	var known *host.Error
-	var wait time.Duration
-	uncertain := false
-	if errors.As(got.err, &known) {
-		wait, uncertain = known.RetryAfter, known.Uncertain
-	}
+	uncertain := errors.As(got.err, &known) && known.Uncertain
 	r.Uncertain = r.Uncertain || uncertain
 	most := a.app.MaxAttempts
 	if most == 0 {
 		most = defaultMaxAttempts
+	}
+	if own {
+		r.Failures++
 	}
 	if code == host.Conflict && a.account != nil && got.out.Version != "" {
 		a.account.Version, a.account.Attributes = got.out.Version, got.out.Attributes
@@ -319,22 +383,56 @@ func (e *Engine) failed(ctx context.Context, tx Tx, a *attempt, got answer, trac
 		}
 	}
 	details := fmt.Sprintf("%s: %s", code, r.ErrorMessage)
-	if !code.Retryable() && !uncertain {
+	now := e.Now().UTC()
+	switch {
+	case !code.Retryable() && !uncertain:
 		return e.end(ctx, tx, r, r.Attempt, host.StateFailed, "failed", details, trace)
+	case own && r.Failures >= most:
+		return e.end(ctx, tx, r, r.Attempt, host.StateFailed, "failed", fmt.Sprintf("%s; that was failure %d of %d, a person must look", details, r.Failures, most), trace)
+	case r.StartedDate != nil && now.Sub(*r.StartedDate) > mostDown:
+		return e.end(ctx, tx, r, r.Attempt, host.StateFailed, "failed", fmt.Sprintf("%s; the target has been down for more than %s", details, mostDown), trace)
 	}
-	if r.Attempt >= most {
-		return e.end(ctx, tx, r, r.Attempt, host.StateFailed, "failed", fmt.Sprintf("%s; that was attempt %d of %d", details, r.Attempt, most), trace)
+	status := fmt.Sprintf("attempt %d", r.Attempt)
+	if waitsFor != "" {
+		r.Queued, r.WaitsFor = false, waitsFor
+		if err := tx.UpdateRequest(ctx, r, r.Attempt); err != nil {
+			return err
+		}
+		return e.log(ctx, tx, r, status, fmt.Sprintf("%s; goes on when %s can be asked again", details, waitsFor), trace)
 	}
-	wait = max(wait, backoff(r.Attempt))
-	at := e.Now().UTC().Add(wait)
+	wait := max(retryAfterOf(got.err), backoff(r.Attempt))
+	at := now.Add(wait)
 	r.NextAttemptDate = &at
 	if err := tx.UpdateRequest(ctx, r, r.Attempt); err != nil {
 		return err
 	}
-	if err := e.log(ctx, tx, r, fmt.Sprintf("attempt %d", r.Attempt), fmt.Sprintf("%s; the next in %s", details, wait.Round(100*time.Millisecond)), trace); err != nil {
+	if err := e.log(ctx, tx, r, status, fmt.Sprintf("%s; the next in %s", details, wait.Round(100*time.Millisecond)), trace); err != nil {
 		return err
 	}
-	return tx.Enqueue(ctx, JobKind, r.Id, at)
+	return tx.Enqueue(ctx, kindOf(r), r.Id, at)
+}
+
+// retryAfterOf is how long the target asked us to wait.
+func retryAfterOf(err error) time.Duration {
+	var known *host.Error
+	if errors.As(err, &known) {
+		return known.RetryAfter
+	}
+	return 0
+}
+
+// preview says what a request in preview would have done.
+func preview(r *host.UserProvisioningRequest) string {
+	text := "the app is in preview; nothing was sent. Would be: " + string(r.Operation)
+	paths := r.ChangedAttributes
+	if r.Operation == host.Create {
+		paths = slices.Sorted(maps.Keys(r.Attributes))
+	}
+	for i, path := range paths {
+		value, _ := pdk.GetPath(r.Attributes, path)
+		text += fmt.Sprintf("%s%s = %v", map[bool]string{true: " ", false: ", "}[i == 0], path, value)
+	}
+	return clip(text, 2000)
 }
 
 // pending stores that the target goes on with it, and when to ask.
@@ -360,7 +458,7 @@ func (e *Engine) pending(ctx context.Context, tx Tx, a *attempt, p *pdk.Pending,
 	if err := e.log(ctx, tx, r, "pending", fmt.Sprintf("the target goes on with it; asked again in %s", wait), trace); err != nil {
 		return err
 	}
-	return tx.Enqueue(ctx, JobKind, r.Id, at)
+	return tx.Enqueue(ctx, kindOf(r), r.Id, at)
 }
 
 // store writes what an answer says of the account. An answer that claims

@@ -27,6 +27,8 @@ import (
 // keeps no request waiting.
 const (
 	Provision = "provision"
+	// Urgent is for requests that a person waits for: they overtake the bulk.
+	Urgent    = "urgent"
 	Reconcile = "reconcile"
 )
 
@@ -73,6 +75,8 @@ const (
 	// mostAttempts is for attempts that could not store their end; those that
 	// could are new jobs.
 	mostAttempts = 30_000
+	// urgentWorkers are beside Options.Workers: they stand still most of the time.
+	urgentWorkers = 2
 )
 
 // New makes a queue over the database that the store has opened. url is that
@@ -95,7 +99,7 @@ func New(ctx context.Context, db *sql.DB, dialect, url string, o Options, work f
 	}
 	if !o.InsertOnly {
 		q.working = true
-		config.Queues = map[string]river.QueueConfig{Provision: {MaxWorkers: max(1, o.Workers)}, Reconcile: {MaxWorkers: max(1, o.ReconcileWorkers)}}
+		config.Queues = map[string]river.QueueConfig{Provision: {MaxWorkers: max(1, o.Workers)}, Urgent: {MaxWorkers: urgentWorkers}, Reconcile: {MaxWorkers: max(1, o.ReconcileWorkers)}}
 		config.Workers = river.NewWorkers()
 		river.AddWorker(config.Workers, river.WorkFunc(func(ctx context.Context, job *river.Job[args]) error {
 			return work(context.WithValue(ctx, jobKey{}, job), Job{job.Args.Queue, job.Args.RequestID})
@@ -241,7 +245,7 @@ func (q *Queue) Depth(ctx context.Context, db *sql.Tx) (map[string]int64, error)
 		return nil, err
 	}
 	defer rows.Close()
-	depth := map[string]int64{Provision: 0, Reconcile: 0}
+	depth := map[string]int64{Provision: 0, Urgent: 0, Reconcile: 0}
 	for rows.Next() {
 		var name string
 		var n int64

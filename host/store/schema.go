@@ -135,6 +135,11 @@ CREATE TABLE target_states (
 	name TEXT PRIMARY KEY, failures {bigint} NOT NULL, since {time}, rest_until {time}, probe_id TEXT, retry_after {time},
 	answered {time}, next_date {time}, last_error TEXT NOT NULL
 )
+`, nil}, {8, "requests that wait for their target", `
+ALTER TABLE user_provisioning_requests ADD COLUMN queued BOOLEAN NOT NULL DEFAULT TRUE;
+ALTER TABLE user_provisioning_requests ADD COLUMN waits_for TEXT;
+ALTER TABLE user_provisioning_requests ADD COLUMN attempt_date {time};
+CREATE INDEX requests_that_wait ON user_provisioning_requests (waits_for, urgent, number) WHERE waits_for IS NOT NULL
 `, nil}}
 
 // schemaVersion is the newest that this binary knows.
