@@ -1,6 +1,9 @@
 package host
 
-import "context"
+import (
+	"context"
+	"strings"
+)
 
 type actorKey struct{}
 
@@ -18,4 +21,15 @@ func ActorOf(ctx context.Context) string {
 		return actor
 	}
 	return Ourselves
+}
+
+const administrator = "administrator ("
+
+// Administrator is the actor that somebody is who runs this host: the name is
+// that of the machine's, or of the way in.
+func Administrator(name string) string { return administrator + name + ")" }
+
+// IsAdministrator tells whether an actor is one of [Administrator].
+func IsAdministrator(actor string) bool {
+	return strings.HasPrefix(actor, administrator) && strings.HasSuffix(actor, ")")
 }
