@@ -33,6 +33,8 @@ type world struct {
 	mu    sync.Mutex
 	now   time.Time
 	rules map[string]*appRules
+	// limits are the bounds of the targets; nil for none.
+	limits func(app *host.UserProvisioningConfig) []provision.TargetLimits
 }
 
 // each runs a test in a new world on each database.
@@ -55,6 +57,11 @@ func newWorld(t *testing.T, url string) *world {
 			return r, nil
 		}
 		return nil, host.Errorf(host.Unavailable, "the app %q is not in the configuration", app)
+	}, Limits: func(app *host.UserProvisioningConfig) []provision.TargetLimits {
+		if w.limits == nil {
+			return nil
+		}
+		return w.limits(app)
 	}})
 	return w
 }
@@ -329,6 +336,8 @@ type target struct {
 	calls    []targetCall
 	replies  map[pdk.Operation][]reply
 	lacks    []pdk.Operation
+	// down tells whether a call finds nobody there.
+	down func(in pdk.Input) bool
 	// before is called at the start of each call, outside of any lock.
 	before func(op pdk.Operation, in pdk.Input)
 }
@@ -351,6 +360,8 @@ type reply struct {
 	out  *pdk.Output
 	err  error
 	acts bool
+	// status is the HTTP status that the host saw; 0 with an err: no answer.
+	status int
 }
 
 func newTarget() *target {
@@ -421,13 +432,20 @@ func (t *target) Call(ctx context.Context, app *host.UserProvisioningConfig, op 
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.calls = append(t.calls, targetCall{app.AppName, op, in})
-	trace := host.CallTrace{Connector: "fake 1", Operation: string(op)}
+	trace := host.CallTrace{Connector: "fake 1", Operation: string(op), Callouts: []host.Callout{{Method: "POST", URL: "callout:Cred/x", Status: 200}}}
 	if err := ctx.Err(); err != nil {
 		return pdk.Output{}, trace, err
+	}
+	if t.down != nil && t.down(in) {
+		trace.Callouts[0].Status, trace.Callouts[0].Error = 0, "connection refused"
+		return pdk.Output{}, trace, host.Errorf(host.Unavailable, "connection refused")
 	}
 	if len(t.replies[op]) > 0 {
 		r := t.replies[op][0]
 		t.replies[op] = t.replies[op][1:]
+		if r.status != 0 {
+			trace.Callouts[0].Status = r.status
+		}
 		if r.acts {
 			_, _ = t.act(op, in) // what came of it is what gets lost
 		}

@@ -56,12 +56,10 @@ type admission struct {
 	// waitsFor is the target that the request must wait for, and why; why is
 	// empty where it only waits for its turn.
 	waitsFor, why string
-	// probe are the targets that the attempt asks whether they are back.
-	probe bool
 }
 
 // admit decides whether a request may be tried now, and if so takes its turn.
-func (e *Engine) admit(ctx context.Context, tx Tx, limits []TargetLimits, requestID string) (admission, error) {
+func (e *Engine) admit(ctx context.Context, tx Tx, limits []TargetLimits, r *host.UserProvisioningRequest) (admission, error) {
 	now := e.Now().UTC()
 	got := admission{at: now}
 	var changed []*host.TargetState
@@ -83,10 +81,17 @@ func (e *Engine) admit(ctx context.Context, tx Tx, limits []TargetLimits, reques
 		case host.BreakerOpen:
 			return wait("%s is left alone until %s: %s", l.Name, t.RestUntil.Local().Format(time.TimeOnly), t.LastError), nil
 		case host.BreakerHalfOpen:
-			if t.ProbeId != "" && t.ProbeId != requestID {
+			if t.ProbeId != "" && t.ProbeId != r.Id {
 				return wait("%s may be back; another request asks: %s", l.Name, t.LastError), nil
 			}
-			got.probe, touched, t.ProbeId = true, true, requestID
+			first, err := tx.Waiting(ctx, l.Name, 1)
+			if err != nil {
+				return got, err
+			}
+			if len(first) > 0 && first[0].Number < r.Number && !r.Urgent {
+				return wait("%s may be back; %s asks first: %s", l.Name, first[0].Name(), t.LastError), nil
+			}
+			touched, t.ProbeId = true, r.Id
 		}
 		if t.RetryAfter != nil {
 			if now.Before(*t.RetryAfter) {

@@ -128,7 +128,7 @@ func (e *Engine) begin(ctx context.Context, id string) (*attempt, error) {
 		}
 		next.limits = e.Limits(next.app)
 		if !r.InFlight { // who takes over an attempt has its turn already
-			turn, err := e.admit(ctx, tx, next.limits, r.Id)
+			turn, err := e.admit(ctx, tx, next.limits, r)
 			if err != nil {
 				return err
 			}
