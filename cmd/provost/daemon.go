@@ -380,6 +380,11 @@ func (d *daemon) snapshot(ctx context.Context) (metrics.Snapshot, error) {
 		if s.QueueDepth, err = d.queue.Depth(ctx, tx.SQL()); err != nil {
 			return err
 		}
+		targets, err := d.targets(ctx, tx)
+		if err != nil {
+			return err
+		}
+		s.Targets = targetMetrics(targets)
 		apps, err := tx.Configs(ctx)
 		if err != nil {
 			return err

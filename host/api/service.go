@@ -11,6 +11,8 @@ import (
 // Service is what the API needs of the running host. Errors are *[host.Error]
 // where the caller can do something about them.
 type Service interface {
+	TargetService
+
 	Status(ctx context.Context) (Status, error)
 
 	Users(ctx context.Context, query, after string, limit int) ([]*host.User, error)

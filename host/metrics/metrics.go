@@ -35,12 +35,20 @@ type Snapshot struct {
 	Requests   map[string]map[host.RequestState]int64 // by app and state
 	Accounts   map[string]map[host.LinkState]int64    // by app and link state
 	Instances  map[string]Instances                   // by connector
+	Targets    map[string]Target                      // by named credential
 	// SandboxBytes is the memory of all instances.
 	SandboxBytes int64
 }
 
 // Instances are those of one connector, and the calls that wait for one.
 type Instances struct{ All, Idle, Waiting int }
+
+// Target is what stands behind a named credential: the state of its circuit
+// breaker, and the requests that wait for it.
+type Target struct {
+	State   host.Breaker
+	Waiting int64
+}
 
 // New registers the metrics with r. snapshot is called on every scrape and must
 // answer within its context.
@@ -153,6 +161,8 @@ var (
 	instances  = prometheus.NewDesc("provost_connector_instances", "Instances of connectors, by state (busy or idle).", []string{"connector", "state"}, nil)
 	waiting    = prometheus.NewDesc("provost_connector_waiting_calls", "Calls that wait for an instance.", []string{"connector"}, nil)
 	memory     = prometheus.NewDesc("provost_sandbox_memory_bytes", "Memory of all instances of connectors.", nil, nil)
+	breakers   = prometheus.NewDesc("provost_target_breaker_state", "1 for the state of the circuit breaker of a target (closed, open, half-open).", []string{"credential", "state"}, nil)
+	held       = prometheus.NewDesc("provost_target_waiting_requests", "Requests that wait for a target.", []string{"credential"}, nil)
 	accounts   = prometheus.NewDesc("provost_accounts", "Known accounts, by app and link state.", []string{"app", "link_state"}, nil)
 )
 
@@ -163,6 +173,8 @@ func (s *state) Describe(ch chan<- *prometheus.Desc) {
 	ch <- instances
 	ch <- waiting
 	ch <- memory
+	ch <- breakers
+	ch <- held
 }
 
 const scrapeTimeout = 5 * time.Second
@@ -188,6 +200,16 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(instances, prometheus.GaugeValue, float64(n.All-n.Idle), connector, "busy")
 		ch <- prometheus.MustNewConstMetric(instances, prometheus.GaugeValue, float64(n.Idle), connector, "idle")
 		ch <- prometheus.MustNewConstMetric(waiting, prometheus.GaugeValue, float64(n.Waiting), connector)
+	}
+	for credential, t := range now.Targets {
+		for _, st := range []host.Breaker{host.BreakerClosed, host.BreakerOpen, host.BreakerHalfOpen} {
+			on := 0.0
+			if t.State == st {
+				on = 1
+			}
+			ch <- prometheus.MustNewConstMetric(breakers, prometheus.GaugeValue, on, credential, string(st))
+		}
+		ch <- prometheus.MustNewConstMetric(held, prometheus.GaugeValue, float64(t.Waiting), credential)
 	}
 	for app, byState := range now.Accounts {
 		for _, st := range host.LinkStates {

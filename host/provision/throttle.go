@@ -199,7 +199,10 @@ func (e *Engine) noteTargets(ctx context.Context, tx Tx, limits []TargetLimits, 
 		default:
 			own = t.Answered != nil && before != nil && t.Answered.After(*before)
 			t.LastError = clip(v.err, 300)
-			if t.Failures++; t.Since == nil {
+			if state != host.BreakerOpen { // the late failures of one fall are not many falls
+				t.Failures++
+			}
+			if t.Since == nil {
 				t.Since = &now
 			}
 			if v.retryAfter > 0 {
