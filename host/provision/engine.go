@@ -50,6 +50,10 @@ type Tx interface {
 	// MarkQueued notes that a request has a job; false if it has one already.
 	MarkQueued(ctx context.Context, requestID string) (bool, error)
 
+	// ExpiredApprovals returns the ids of requests that wait for approval and
+	// could be approved until now or before, longest first.
+	ExpiredApprovals(ctx context.Context, now time.Time, limit int) ([]string, error)
+
 	// Enqueue gives a request a job, due at a time (the zero time: now).
 	Enqueue(ctx context.Context, kind, requestID string, at time.Time) error
 	// CompleteJob ends the job that ctx belongs to.
@@ -87,6 +91,12 @@ type Options struct {
 	Rules func(app string) (Rules, error)
 	// Limits are those of the targets behind an app; nil for none.
 	Limits func(app *host.UserProvisioningConfig) []TargetLimits
+	// ApprovalRule says who must approve a request by the rule of an app whose
+	// approvals go by expression; nil where no app's do.
+	ApprovalRule func(app string, u *host.User, r *host.UserProvisioningRequest) (host.Approver, error)
+	// Groups returns the members of a group of people who approve: usernames or
+	// ids. nil: there are no groups.
+	Groups func(name string) []string
 	// Now is the clock; nil is the real one.
 	Now    func() time.Time
 	Logger *slog.Logger
@@ -103,6 +113,14 @@ func New(o Options) *Engine {
 	}
 	if o.Limits == nil {
 		o.Limits = func(*host.UserProvisioningConfig) []TargetLimits { return nil }
+	}
+	if o.ApprovalRule == nil {
+		o.ApprovalRule = func(app string, _ *host.User, _ *host.UserProvisioningRequest) (host.Approver, error) {
+			return host.Approver{}, host.Errorf(host.Unavailable, "the app %q has no approval rule", app)
+		}
+	}
+	if o.Groups == nil {
+		o.Groups = func(string) []string { return nil }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -211,8 +211,11 @@ func (e *Engine) followIn(ctx context.Context, tx Tx, app *host.UserProvisioning
 		} else if !ok {
 			continue
 		}
+		if err := e.requireApproval(ctx, tx, app, after, r); err != nil {
+			return made, err
+		}
 		absorbed := false
-		if absorbed, open, err = e.coalesce(ctx, tx, open, r, was.on && !is.on); err != nil {
+		if absorbed, open, err = e.coalesce(ctx, tx, open, r, was.on && !is.on, account != nil); err != nil {
 			return made, err
 		}
 		if absorbed {
@@ -308,6 +311,7 @@ func (e *Engine) consequences(app *host.UserProvisioningConfig, rules Rules, bef
 			have = account.Attributes
 		}
 		update(have)
+	case !p.exists && app.NeedsApproval(host.Create): // it would make an account that nobody has approved
 	case counts(app, before, after):
 		old, err := rules.Apply(before)
 		if err != nil {
@@ -426,34 +430,6 @@ func (e *Engine) CreateRequest(ctx context.Context, tx Tx, userID, appName strin
 		r.ChangedAttributes = rules.Changed(map[string]any{}, r.Attributes)
 	}
 	return r, e.add(ctx, tx, r)
-}
-
-// Retry makes a new request of one that failed.
-func (e *Engine) Retry(ctx context.Context, tx Tx, id string) (*host.UserProvisioningRequest, error) {
-	old, err := tx.Request(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	if old.Operation == host.Reconcile {
-		return nil, host.Errorf(host.Unsupported, "start a new run instead   -> provost reconcile --app %s", old.AppName)
-	}
-	if old.State != host.StateFailed {
-		return nil, host.Errorf(host.Conflict, "%s is %s; only a failed request can be retried", old.Name(), old.State)
-	}
-	old.State = host.StateRetried
-	if err := tx.UpdateRequest(ctx, old, old.Attempt); err != nil {
-		return nil, err
-	}
-	again := &host.UserProvisioningRequest{
-		Operation: old.Operation, AppName: old.AppName, ConnectedAppId: old.ConnectedAppId, UserProvConfigId: old.UserProvConfigId,
-		UserId: old.UserId, ManagerId: old.ManagerId, Attributes: old.Attributes, ChangedAttributes: old.ChangedAttributes,
-		Parameters: old.Parameters, ParentId: old.Id, RetryCount: old.RetryCount + 1, Uncertain: old.Uncertain, Urgent: old.Urgent,
-		Reason: "retry of " + old.Name(),
-	}
-	if err := e.add(ctx, tx, again); err != nil {
-		return nil, err
-	}
-	return again, e.log(ctx, tx, old, "retried", "as "+again.Name(), nil)
 }
 
 // Cancel withdraws a request that has not begun.

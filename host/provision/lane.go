@@ -11,8 +11,8 @@ import (
 )
 
 // A lane is the requests of one user in one app. They are worked on one after
-// the other, in the order in which they were made; only what waits for its
-// date, or for a person's approval, lets others pass.
+// the other, in the order in which they were made; what waits for its date lets
+// others pass, what waits for a person's approval only those that take away.
 
 // front is the request of a lane whose turn it is; nil for none. open are the
 // lane's requests that have not ended, oldest first.
@@ -22,8 +22,8 @@ func front(open []*host.UserProvisioningRequest, now time.Time) *host.UserProvis
 			return r // it has begun
 		}
 	}
-	for _, r := range open {
-		if r.ApprovalStatus != host.ApprovalRequired && (r.ScheduleDate == nil || !now.Before(*r.ScheduleDate)) {
+	for i, r := range open {
+		if r.ApprovalStatus != host.ApprovalRequired && !blocked(r, open[:i]) && (r.ScheduleDate == nil || !now.Before(*r.ScheduleDate)) {
 			return r
 		}
 	}
@@ -45,8 +45,12 @@ func (e *Engine) add(ctx context.Context, tx Tx, r *host.UserProvisioningRequest
 // addBehind is add in a lane that is locked and whose open requests are known.
 func (e *Engine) addBehind(ctx context.Context, tx Tx, open []*host.UserProvisioningRequest, r *host.UserProvisioningRequest) error {
 	r.Id, r.State, r.CreatedDate = host.NewID(), host.StateNew, e.Now().UTC()
-	if r.ApprovalStatus == "" {
-		r.ApprovalStatus = host.ApprovalNotRequired
+	if err := e.requireApproval(ctx, tx, nil, nil, r); err != nil {
+		return err
+	}
+	open, err := e.makeWay(ctx, tx, open, r)
+	if err != nil {
+		return err
 	}
 	first := front(append(slices.Clone(open), r), e.Now()) == r
 	scheduled := r.ScheduleDate != nil && e.Now().Before(*r.ScheduleDate)
@@ -59,9 +63,16 @@ func (e *Engine) addBehind(ctx context.Context, tx Tx, open []*host.UserProvisio
 	case scheduled:
 		details += "; waits until " + r.ScheduleDate.Format(time.DateTime)
 	case !first && r.ApprovalStatus != host.ApprovalRequired:
-		details += "; waits for " + front(open, e.Now()).Name()
+		ahead := front(open, e.Now())
+		if ahead == nil { // those ahead wait for approval
+			ahead = open[len(open)-1]
+		}
+		details += "; waits for " + ahead.Name()
 	}
 	if err := e.log(ctx, tx, r, "requested", details, nil); err != nil {
+		return err
+	}
+	if err := e.awaits(ctx, tx, r, ""); err != nil {
 		return err
 	}
 	switch {
@@ -122,8 +133,9 @@ var inverse = map[host.Operation][]host.Operation{
 
 // coalesce tries to do without the request r of an event, because what waits in
 // its lane can take it in, or is undone by it. It returns what is open
-// afterwards. leaves says that the event takes the user out of the app.
-func (e *Engine) coalesce(ctx context.Context, tx Tx, open []*host.UserProvisioningRequest, r *host.UserProvisioningRequest, leaves bool) (absorbed bool, _ []*host.UserProvisioningRequest, err error) {
+// afterwards. leaves says that the event takes the user out of the app, exists
+// that the user has an account.
+func (e *Engine) coalesce(ctx context.Context, tx Tx, open []*host.UserProvisioningRequest, r *host.UserProvisioningRequest, leaves, exists bool) (absorbed bool, _ []*host.UserProvisioningRequest, err error) {
 	// Only the end of the lane may change: what is before it comes first.
 	begin := len(open)
 	for begin > 0 && waiting(open[begin-1]) {
@@ -136,14 +148,19 @@ func (e *Engine) coalesce(ctx context.Context, tx Tx, open []*host.UserProvision
 		last--
 	}
 	if leaves {
-		if i := slices.IndexFunc(tail, func(w *host.UserProvisioningRequest) bool { return w.Operation == host.Create }); i >= 0 {
+		// A Create that nobody has approved is needless, too, whoever made it.
+		from := len(open)
+		for from > 0 && (waiting(open[from-1]) || open[from-1].State == host.StateNew && open[from-1].ApprovalStatus == host.ApprovalRequired) {
+			from--
+		}
+		if i := slices.IndexFunc(open[from:], func(w *host.UserProvisioningRequest) bool { return w.Operation == host.Create }); i >= 0 {
 			why := fmt.Sprintf("needless before it ran: %s", r.Reason)
-			for _, w := range slices.Backward(tail[i:]) {
+			for _, w := range slices.Backward(open[from+i:]) {
 				if err := e.end(ctx, tx, w, w.Attempt, host.StateCancelled, "coalesced", why, nil); err != nil {
 					return false, nil, err
 				}
 			}
-			return true, open[:begin+i], nil
+			return !exists, open[:from+i], nil
 		}
 	}
 	if last < 0 {
@@ -151,7 +168,7 @@ func (e *Engine) coalesce(ctx context.Context, tx Tx, open []*host.UserProvision
 	}
 	w := tail[last]
 	switch {
-	case r.Operation == host.Update && (w.Operation == host.Create || w.Operation == host.Update):
+	case r.Operation == host.Update && (w.Operation == host.Create || w.Operation == host.Update) && takesIn(w, r):
 		w.Attributes = r.Attributes
 		details := "now with: " + r.Reason
 		if w.Operation == host.Update {

@@ -126,6 +126,19 @@ func (e *Engine) begin(ctx context.Context, id string) (*attempt, error) {
 			}
 			return tx.CompleteJob(ctx)
 		}
+		if next.user, err = tx.User(ctx, r.UserId); err != nil {
+			return err
+		}
+		if next.account, err = tx.AccountByUser(ctx, r.AppName, r.UserId); host.CodeOf(err) == host.NotFound {
+			next.account = nil
+		} else if err != nil {
+			return err
+		}
+		if asks, err := e.asksForCreate(ctx, tx, next); err != nil {
+			return err
+		} else if asks {
+			return tx.CompleteJob(ctx)
+		}
 		next.limits = e.Limits(next.app)
 		if !r.InFlight { // who takes over an attempt has its turn already
 			turn, err := e.admit(ctx, tx, next.limits, r)
@@ -145,14 +158,6 @@ func (e *Engine) begin(ctx context.Context, id string) (*attempt, error) {
 				return tx.CompleteJob(ctx)
 			}
 			next.at = turn.at
-		}
-		if next.user, err = tx.User(ctx, r.UserId); err != nil {
-			return err
-		}
-		if next.account, err = tx.AccountByUser(ctx, r.AppName, r.UserId); host.CodeOf(err) == host.NotFound {
-			next.account = nil
-		} else if err != nil {
-			return err
 		}
 		if r.InFlight {
 			r.Uncertain = true
