@@ -33,3 +33,18 @@ func Administrator(name string) string { return administrator + name + ")" }
 func IsAdministrator(actor string) bool {
 	return strings.HasPrefix(actor, administrator) && strings.HasSuffix(actor, ")")
 }
+
+type bodiesKey struct{}
+
+// WithBodies asks that what is sent and what comes back be kept in the trace,
+// without secrets, each of secrets masked wherever it stands.
+func WithBodies(ctx context.Context, secrets ...string) context.Context {
+	return context.WithValue(ctx, bodiesKey{}, secrets)
+}
+
+// BodiesWanted tells whether bodies are to be kept, and what is to be masked in
+// them.
+func BodiesWanted(ctx context.Context) (secrets []string, wanted bool) {
+	secrets, wanted = ctx.Value(bodiesKey{}).([]string)
+	return secrets, wanted
+}

@@ -434,6 +434,10 @@ type Callout struct {
 	RequestBytes  int64         `json:"RequestBytes"`
 	ResponseBytes int64         `json:"ResponseBytes"`
 	Error         string        `json:"Error,omitempty"`
+	// The bodies, without secrets, where a person asked for the request
+	// ([WithBodies]).
+	RequestBody  string `json:"RequestBody,omitempty"`
+	ResponseBody string `json:"ResponseBody,omitempty"`
 }
 
 // UserKey is what one link rule (by its index) makes of a user, to find the

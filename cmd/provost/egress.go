@@ -24,6 +24,9 @@ func (e egress) Do(ctx context.Context, c connector.Caller, r *sandbox.HTTPReque
 		Method: r.Method, URL: r.URL, Status: answer.Status, Duration: time.Since(began),
 		RequestBytes: int64(len(r.Body)), ResponseBytes: int64(len(answer.Body)),
 	}
+	if secrets, wanted := host.BodiesWanted(ctx); wanted {
+		record.RequestBody, record.ResponseBody = callout.Redact(r.Body, secrets...), callout.Redact(answer.Body, secrets...)
+	}
 	if answer.Err == nil {
 		return &sandbox.HTTPResponse{Status: answer.Status, Header: answer.Header, Body: answer.Body}, record
 	}

@@ -139,6 +139,11 @@ func showRequest(ctx context.Context, w io.Writer, format string, c *client, r r
 			(t.Duration - t.HTTPDuration).Round(10*time.Microsecond), fuelText(t.Fuel), float64(t.MemoryBytes)/(1<<20), len(t.Callouts))
 		for _, call := range t.Callouts {
 			fmt.Fprintf(w, "%18s%s %s  %s in %s\n", "", call.Method, call.URL, statusText(call), call.Duration.Round(10*time.Microsecond))
+			for _, body := range []struct{ way, text string }{{">", call.RequestBody}, {"<", call.ResponseBody}} {
+				if body.text != "" {
+					fmt.Fprintf(w, "%20s%s %s\n", "", body.way, body.text)
+				}
+			}
 		}
 		for _, line := range t.Logs {
 			fmt.Fprintf(w, "%18s%s\n", "", line)

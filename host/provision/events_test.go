@@ -239,7 +239,7 @@ func TestNothingReachesTheTargetInPreview(t *testing.T) {
 		require.Equal(t, host.StateCancelled, r.State)
 		require.True(t, r.Preview)
 		log := w.logs(r.Id)
-		require.Contains(t, log[len(log)-1].Details, "Would be: Create email = ada@example.com, title = Countess, userName = ada")
+		require.Contains(t, log[len(log)-1].Details, "Would be: Create email = \"ada@example.com\", title = \"Countess\", userName = \"ada\"")
 
 		w.app("acme", func(c *host.UserProvisioningConfig) { c.PreviewOperations = []host.Operation{host.Deactivate} })
 		w.assign(u.Id, "acme", false)

@@ -2,10 +2,12 @@ package provision
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/provosthq/provost/host"
@@ -177,10 +179,44 @@ func (e *Engine) begin(ctx context.Context, id string) (*attempt, error) {
 		if err := tx.UpdateRequest(ctx, r, before); err != nil {
 			return err
 		}
+		if r.Urgent && r.Attempt == 1 && before == 0 {
+			if err := e.explain(ctx, tx, next); err != nil {
+				return err
+			}
+		}
 		a = next
 		return nil
 	})
 	return a, err
+}
+
+// explain logs what a request begins from, for the person who asked for it.
+func (e *Engine) explain(ctx context.Context, tx Tx, a *attempt) error {
+	matched := "no account of " + a.user.DisplayName() + " is known"
+	if c := a.account; c != nil {
+		matched = fmt.Sprintf("account %s %q of %s (%s)", c.ExternalUserId, c.ExternalUsername, a.user.DisplayName(), c.Name())
+	}
+	if err := e.log(ctx, tx, a.request, "matched", matched, nil); err != nil {
+		return err
+	}
+	return e.log(ctx, tx, a.request, "mapped", attributesText(a.request.Attributes, slices.Sorted(maps.Keys(a.request.Attributes))), nil)
+}
+
+// attributesText shows attributes as a person reads them.
+func attributesText(attributes map[string]any, paths []string) string {
+	parts := make([]string, len(paths))
+	for i, path := range paths {
+		value, ok := attributes[path]
+		if !ok {
+			value, _ = pdk.GetPath(attributes, path)
+		}
+		text, err := json.Marshal(value)
+		if err != nil {
+			text = []byte("?")
+		}
+		parts[i] = path + " = " + string(text)
+	}
+	return clip(strings.Join(parts, ", "), 4000)
 }
 
 // answer is what came of an attempt.
@@ -221,7 +257,11 @@ func (a *attempt) input(op pdk.Operation) pdk.Input {
 }
 
 func (e *Engine) call(ctx context.Context, a *attempt, op pdk.Operation) answer {
-	out, trace, err := e.Connectors.Call(ctx, a.app, op, a.input(op))
+	in := a.input(op)
+	if a.request.Urgent { // somebody wants to see what happens
+		ctx = host.WithBodies(ctx, slices.Collect(maps.Values(in.Secrets))...)
+	}
+	out, trace, err := e.Connectors.Call(ctx, a.app, op, in)
 	return answer{out: out, trace: trace, err: err}
 }
 
@@ -428,16 +468,11 @@ func retryAfterOf(err error) time.Duration {
 
 // preview says what a request in preview would have done.
 func preview(r *host.UserProvisioningRequest) string {
-	text := "the app is in preview; nothing was sent. Would be: " + string(r.Operation)
 	paths := r.ChangedAttributes
 	if r.Operation == host.Create {
 		paths = slices.Sorted(maps.Keys(r.Attributes))
 	}
-	for i, path := range paths {
-		value, _ := pdk.GetPath(r.Attributes, path)
-		text += fmt.Sprintf("%s%s = %v", map[bool]string{true: " ", false: ", "}[i == 0], path, value)
-	}
-	return clip(text, 2000)
+	return strings.TrimSpace("the app is in preview; nothing was sent. Would be: " + string(r.Operation) + " " + attributesText(r.Attributes, paths))
 }
 
 // pending stores that the target goes on with it, and when to ask.
