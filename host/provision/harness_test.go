@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { storetest.Main(m) }
 // world is an engine over a real database, with a target that answers as a
 // test says, a clock that the test moves, and jobs that run when it says so.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	store  *store.Store
 	engine *provision.Engine
 	target *target
@@ -42,7 +42,7 @@ func each(t *testing.T, fn func(t *testing.T, w *world)) {
 	storetest.Each(t, func(t *testing.T, url string) { fn(t, newWorld(t, url)) })
 }
 
-func newWorld(t *testing.T, url string) *world {
+func newWorld(t testing.TB, url string) *world {
 	t.Helper()
 	s, err := store.Open(t.Context(), url, store.Options{})
 	require.NoError(t, err)

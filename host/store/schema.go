@@ -136,6 +136,7 @@ CREATE TABLE target_states (
 	answered {time}, next_date {time}, last_error TEXT NOT NULL
 )
 `, nil}, {8, "requests that wait for their target", `
+DROP TABLE lanes;
 ALTER TABLE user_provisioning_requests ADD COLUMN queued BOOLEAN NOT NULL DEFAULT TRUE;
 ALTER TABLE user_provisioning_requests ADD COLUMN waits_for TEXT;
 ALTER TABLE user_provisioning_requests ADD COLUMN attempt_date {time};

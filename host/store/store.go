@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/gofrs/flock"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -40,6 +41,8 @@ type Store struct {
 	writer  *bun.DB
 	reader  *bun.DB
 	lock    *flock.Flock
+	// configs are the apps' configs as last read, by app.
+	configs sync.Map
 }
 
 // Open connects to sqlite://path or postgres://…, and brings the schema up to
@@ -89,11 +92,11 @@ func openSQLite(databaseURL string) (*Store, error) {
 	file := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}).String()
 	pragmas := "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=foreign_keys(1)"
 	s := &Store{dialect: "sqlite", url: databaseURL, lock: lock}
-	if s.write, err = sql.Open("sqlite", file+pragmas+"&_txlock=immediate"); err != nil {
+	if s.write, err = sql.Open("provost-sqlite", file+pragmas+"&_txlock=immediate"); err != nil {
 		return nil, errors.Join(err, lock.Unlock())
 	}
 	s.write.SetMaxOpenConns(1) // one writer: River's authors found it the only way without SQLITE_BUSY
-	if s.read, err = sql.Open("sqlite", file+pragmas+"&_pragma=query_only(1)"); err != nil {
+	if s.read, err = sql.Open("provost-sqlite", file+pragmas+"&_pragma=query_only(1)"); err != nil {
 		return nil, errors.Join(err, s.write.Close(), lock.Unlock())
 	}
 	s.read.SetMaxOpenConns(4)
@@ -227,7 +230,7 @@ func (s *Store) once(ctx context.Context, db *bun.DB, o *sql.TxOptions, fn func(
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // nothing to undo once it is committed
-	if err := fn(&Tx{db: tx, dialect: s.dialect}); err != nil {
+	if err := fn(&Tx{db: tx, bun: db, store: s, dialect: s.dialect}); err != nil {
 		return err
 	}
 	return tx.Commit()

@@ -14,16 +14,17 @@ import (
 // With lock no other transaction gets it until this one ends.
 func (t *Tx) TargetState(ctx context.Context, name string, lock bool) (*host.TargetState, error) {
 	if lock {
-		if _, err := t.db.NewRaw("INSERT INTO target_states (name, failures, last_error) VALUES (?, 0, '') ON CONFLICT DO NOTHING", name).Exec(ctx); err != nil {
+		if _, err := t.exec(ctx, "INSERT INTO target_states (name, failures, last_error) VALUES (?, 0, '') ON CONFLICT DO NOTHING", name); err != nil {
 			return nil, err
 		}
 	}
 	s := &host.TargetState{Name: name}
-	q := t.db.NewSelect().Model(s).Where("name = ?", name)
 	if lock && t.dialect == "postgres" {
-		q = q.For("UPDATE")
+		if _, err := t.exec(ctx, "SELECT 1 FROM target_states WHERE name = ? FOR UPDATE", name); err != nil {
+			return nil, err
+		}
 	}
-	if err := q.Scan(ctx); err != nil && !errors.Is(err, sql.ErrNoRows) {
+	if err := t.one(ctx, s, "name = ?", name); err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return nil, err
 	}
 	return s, nil
@@ -37,7 +38,7 @@ func (t *Tx) TargetStates(ctx context.Context) ([]*host.TargetState, error) {
 
 // PutTargetState stores what is known of a target.
 func (t *Tx) PutTargetState(ctx context.Context, s *host.TargetState) error {
-	_, err := t.db.NewUpdate().Model(s).WherePK().Exec(ctx)
+	_, err := t.change(ctx, s, "name = ?", s.Name)
 	return err
 }
 
@@ -51,7 +52,8 @@ func (t *Tx) CountInFlight(ctx context.Context, apps []string) (int, error) {
 // for first, then the oldest.
 func (t *Tx) Waiting(ctx context.Context, target string, limit int) ([]*host.UserProvisioningRequest, error) {
 	var list []*host.UserProvisioningRequest
-	return list, t.db.NewSelect().Model(&list).Where("waits_for = ?", target).OrderExpr("urgent DESC, number").Limit(int64(limit)).Scan(ctx)
+	return list, t.scan(ctx, &list, "SELECT "+t.recordOf((*host.UserProvisioningRequest)(nil)).columns+
+		" FROM user_provisioning_requests WHERE waits_for = ? ORDER BY urgent DESC, number LIMIT ?", target, limit)
 }
 
 // WaitedFor names the targets that requests wait for.
@@ -68,10 +70,6 @@ func (t *Tx) CountWaiting(ctx context.Context) (map[string]int64, error) {
 // MarkQueued notes that a request has a job from now on, and waits for nothing.
 // It is false where the request has one already or has ended.
 func (t *Tx) MarkQueued(ctx context.Context, requestID string) (bool, error) {
-	result, err := t.db.NewRaw("UPDATE user_provisioning_requests SET queued = TRUE, waits_for = NULL WHERE id = ? AND NOT queued AND state IN ('New', 'Requested')", requestID).Exec(ctx)
-	if err != nil {
-		return false, err
-	}
-	n, err := result.RowsAffected()
+	n, err := t.exec(ctx, "UPDATE user_provisioning_requests SET queued = TRUE, waits_for = NULL WHERE id = ? AND NOT queued AND state IN ('New', 'Requested')", requestID)
 	return n == 1, err
 }

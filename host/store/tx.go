@@ -17,6 +17,8 @@ import (
 // Tx is one transaction. It is for one goroutine.
 type Tx struct {
 	db      bun.Tx
+	bun     *bun.DB
+	store   *Store
 	dialect string
 }
 
@@ -64,7 +66,7 @@ func (t *Tx) UserByUsername(ctx context.Context, name string) (*host.User, error
 
 func (t *Tx) userWhere(ctx context.Context, where, value string) (*host.User, error) {
 	var r userRow
-	if err := t.db.NewSelect().Model(&r).Where(where, value).Scan(ctx); err != nil {
+	if err := t.one(ctx, &r, where, value); err != nil {
 		return nil, notFound(err, "there is no user %q", value)
 	}
 	u, err := r.user()
@@ -118,9 +120,10 @@ func (t *Tx) PutUser(ctx context.Context, u *host.User) error {
 	r := userRow{Id: u.Id, Username: u.Username, UsernameKey: usernameKey(u.Username), FirstName: u.FirstName, LastName: u.LastName,
 		Email: u.Email, IsActive: u.IsActive, Document: doc,
 		Search: strings.ToLower(strings.Join([]string{u.Username, u.FirstName, u.LastName, u.Email}, " "))}
-	_, err = t.db.NewInsert().Model(&r).On("CONFLICT (id) DO UPDATE").
-		Set("username = EXCLUDED.username, username_key = EXCLUDED.username_key, first_name = EXCLUDED.first_name, last_name = EXCLUDED.last_name, email = EXCLUDED.email, is_active = EXCLUDED.is_active, search = EXCLUDED.search, document = EXCLUDED.document").
-		Exec(ctx)
+	_, err = t.exec(ctx, `INSERT INTO users (id, username, username_key, first_name, last_name, email, is_active, search, document) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET username = EXCLUDED.username, username_key = EXCLUDED.username_key, first_name = EXCLUDED.first_name, last_name = EXCLUDED.last_name,
+		email = EXCLUDED.email, is_active = EXCLUDED.is_active, search = EXCLUDED.search, document = EXCLUDED.document`,
+		r.Id, r.Username, r.UsernameKey, r.FirstName, r.LastName, r.Email, r.IsActive, r.Search, string(r.Document))
 	return err
 }
 
@@ -133,15 +136,14 @@ func (t *Tx) CountUsers(ctx context.Context) (int64, error) {
 // UserApps names the apps that a user is assigned directly.
 func (t *Tx) UserApps(ctx context.Context, userID string) ([]string, error) {
 	var names []string
-	err := t.db.NewSelect().Table("user_apps").Column("app_name").Where("user_id = ?", userID).OrderExpr("app_name").Scan(ctx, &names)
-	return names, err
+	return names, t.scan(ctx, &names, "SELECT app_name FROM user_apps WHERE user_id = ? ORDER BY app_name", userID)
 }
 
 // SetUserApp assigns a user an app, or takes it.
 func (t *Tx) SetUserApp(ctx context.Context, userID, app string, assigned bool) error {
 	var err error
 	if assigned {
-		_, err = t.db.NewRaw("INSERT INTO user_apps (user_id, app_name) VALUES (?, ?) ON CONFLICT DO NOTHING", userID, app).Exec(ctx)
+		_, err = t.exec(ctx, "INSERT INTO user_apps (user_id, app_name) VALUES (?, ?) ON CONFLICT DO NOTHING", userID, app)
 	} else {
 		_, err = t.db.NewRaw("DELETE FROM user_apps WHERE user_id = ? AND app_name = ?", userID, app).Exec(ctx)
 	}
@@ -177,46 +179,68 @@ func (t *Tx) PutConfig(ctx context.Context, c *host.UserProvisioningConfig) erro
 // Config returns an app's config.
 func (t *Tx) Config(ctx context.Context, app string) (*host.UserProvisioningConfig, error) {
 	var doc string
-	if err := t.db.NewRaw("SELECT document FROM user_provisioning_configs WHERE app_name = ?", app).Scan(ctx, &doc); err != nil {
+	if err := t.db.Tx.QueryRowContext(ctx, t.numbered("SELECT document FROM user_provisioning_configs WHERE app_name = ?"), app).Scan(&doc); err != nil {
 		return nil, notFound(err, "there is no app %q", app)
 	}
-	c := new(host.UserProvisioningConfig)
-	return c, json.Unmarshal([]byte(doc), c)
+	return t.store.config(app, doc)
 }
 
 // Configs returns the config of every app, by name.
 func (t *Tx) Configs(ctx context.Context) ([]*host.UserProvisioningConfig, error) {
-	var docs []string
-	if err := t.db.NewRaw("SELECT document FROM user_provisioning_configs ORDER BY app_name").Scan(ctx, &docs); err != nil {
+	rows, err := t.db.Tx.QueryContext(ctx, t.numbered("SELECT app_name, document FROM user_provisioning_configs WHERE app_name > ? ORDER BY app_name"), "")
+	if err != nil {
 		return nil, err
 	}
-	list := make([]*host.UserProvisioningConfig, len(docs))
-	for i, doc := range docs {
-		list[i] = new(host.UserProvisioningConfig)
-		if err := json.Unmarshal([]byte(doc), list[i]); err != nil {
+	defer rows.Close()
+	var list []*host.UserProvisioningConfig
+	for rows.Next() {
+		var app, doc string
+		if err := rows.Scan(&app, &doc); err != nil {
 			return nil, err
 		}
+		c, err := t.store.config(app, doc)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, c)
 	}
-	return list, nil
+	return list, rows.Err()
+}
+
+// config reads an app's document, unless it is the one that was read last.
+func (s *Store) config(app, doc string) (*host.UserProvisioningConfig, error) {
+	type known struct {
+		doc    string
+		config host.UserProvisioningConfig
+	}
+	if k, ok := s.configs.Load(app); ok && k.(known).doc == doc {
+		c := k.(known).config
+		return &c, nil
+	}
+	c := new(host.UserProvisioningConfig)
+	if err := json.Unmarshal([]byte(doc), c); err != nil {
+		return nil, err
+	}
+	s.configs.Store(app, known{doc, *c})
+	return c, nil
 }
 
 // InsertRequest stores a new request and fills its Number.
 func (t *Tx) InsertRequest(ctx context.Context, r *host.UserProvisioningRequest) error {
-	_, err := t.db.NewInsert().Model(r).ExcludeColumn("number").Returning("number").Exec(ctx)
-	return err
+	return t.insert(ctx, r, &r.Number)
 }
 
 // Request returns a request by id.
 func (t *Tx) Request(ctx context.Context, id string) (*host.UserProvisioningRequest, error) {
 	r := new(host.UserProvisioningRequest)
-	err := t.db.NewSelect().Model(r).Where("id = ?", id).Scan(ctx)
+	err := t.one(ctx, r, "id = ?", id)
 	return r, notFound(err, "there is no request %s", id)
 }
 
 // RequestByNumber returns UPR-n.
 func (t *Tx) RequestByNumber(ctx context.Context, n int64) (*host.UserProvisioningRequest, error) {
 	r := new(host.UserProvisioningRequest)
-	err := t.db.NewSelect().Model(r).Where("number = ?", n).Scan(ctx)
+	err := t.one(ctx, r, "number = ?", n)
 	return r, notFound(err, "there is no request UPR-%06d", n)
 }
 
@@ -253,23 +277,30 @@ func (t *Tx) Requests(ctx context.Context, f RequestFilter) ([]*host.UserProvisi
 // at expectAttempt, and if its state may follow the stored one. Otherwise it
 // is a Conflict, and nothing is stored.
 func (t *Tx) UpdateRequest(ctx context.Context, r *host.UserProvisioningRequest, expectAttempt int) error {
-	q := t.db.NewSelect().Model((*host.UserProvisioningRequest)(nil)).Column("state", "attempt").Where("id = ?", r.Id)
-	if t.dialect == "postgres" {
-		q = q.For("UPDATE")
+	if done, err := t.change(ctx, r, "id = ? AND attempt = ? AND state IN ("+mayBecome(r.State)+")", r.Id, expectAttempt); err != nil || done {
+		return err
 	}
 	var state host.RequestState
 	var attempt int
-	if err := q.Scan(ctx, &state, &attempt); err != nil {
+	if err := t.db.Tx.QueryRowContext(ctx, t.numbered("SELECT state, attempt FROM user_provisioning_requests WHERE id = ?"), r.Id).Scan(&state, &attempt); err != nil {
 		return notFound(err, "there is no request %s", r.Id)
 	}
 	if attempt != expectAttempt {
 		return host.Errorf(host.Conflict, "%s: another worker has begun attempt %d", r.Name(), attempt)
 	}
-	if state != r.State && !state.MayBecome(r.State) {
-		return host.Errorf(host.Conflict, "%s is %s and can't become %s", r.Name(), state, r.State)
+	return host.Errorf(host.Conflict, "%s is %s and can't become %s", r.Name(), state, r.State)
+}
+
+// mayBecome lists the states from which a request may become next, and next
+// itself.
+func mayBecome(next host.RequestState) string {
+	from := []host.RequestState{next}
+	for _, t := range host.Transitions() {
+		if t.To == next {
+			from = append(from, t.From)
+		}
 	}
-	_, err := t.db.NewUpdate().Model(r).ExcludeColumn("number").Where("id = ?", r.Id).Exec(ctx)
-	return err
+	return quoted(from)
 }
 
 // CountRequestsByState counts an app's requests.
@@ -303,21 +334,31 @@ func counts[K ~string](ctx context.Context, t *Tx, query string, args ...any) (m
 // LockLane makes every other transaction that wants the lane of a user in an
 // app wait until this one ends.
 func (t *Tx) LockLane(ctx context.Context, app, userID string) error {
-	_, err := t.db.NewRaw("INSERT INTO lanes (app_name, user_id, touched) VALUES (?, ?, 1) ON CONFLICT (app_name, user_id) DO UPDATE SET touched = lanes.touched + 1", app, userID).Exec(ctx)
+	if t.dialect == "sqlite" {
+		return nil // there is one transaction that writes at a time
+	}
+	_, err := t.exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended(?, 7207))", app+"/"+userID)
 	return err
 }
 
 // OpenLaneRequests returns the requests of a lane that have not ended, oldest
 // first.
 func (t *Tx) OpenLaneRequests(ctx context.Context, app, userID string) ([]*host.UserProvisioningRequest, error) {
-	var open []host.RequestState
+	var list []*host.UserProvisioningRequest
+	return list, t.scan(ctx, &list, "SELECT "+t.recordOf((*host.UserProvisioningRequest)(nil)).columns+
+		" FROM user_provisioning_requests WHERE app_name = ? AND user_id = ? AND state NOT IN ("+ended+") ORDER BY number LIMIT 10000", app, userID)
+}
+
+// ended are the states in which nothing more happens to a request.
+var ended = func() string {
+	var list []host.RequestState
 	for _, s := range host.RequestStates {
-		if !s.Ended() {
-			open = append(open, s)
+		if s.Ended() {
+			list = append(list, s)
 		}
 	}
-	return t.Requests(ctx, RequestFilter{AppName: app, UserId: userID, States: open, Limit: 10_000})
-}
+	return quoted(list)
+}()
 
 // Account returns an account by id or by name (UPA-000042).
 func (t *Tx) Account(ctx context.Context, id string) (*host.UserProvAccount, error) {
@@ -340,7 +381,7 @@ func (t *Tx) AccountByUser(ctx context.Context, app, userID string) (*host.UserP
 
 func (t *Tx) account(ctx context.Context, where string, args ...any) (*host.UserProvAccount, error) {
 	a := new(host.UserProvAccount)
-	err := t.db.NewSelect().Model(a).Where(where, args...).Limit(1).Scan(ctx)
+	err := t.one(ctx, a, where, args...)
 	return a, notFound(err, "there is no such account")
 }
 
@@ -379,19 +420,16 @@ func (t *Tx) Accounts(ctx context.Context, f AccountFilter) ([]*host.UserProvAcc
 
 // PutAccount stores an account, new (Number 0) or changed.
 func (t *Tx) PutAccount(ctx context.Context, a *host.UserProvAccount) error {
-	var err error
 	if a.Number == 0 {
-		_, err = t.db.NewInsert().Model(a).ExcludeColumn("number").Returning("number").Exec(ctx)
-	} else {
-		_, err = t.db.NewUpdate().Model(a).ExcludeColumn("number", "id").Where("id = ?", a.Id).Exec(ctx)
+		return t.insert(ctx, a, &a.Number)
 	}
+	_, err := t.change(ctx, a, "id = ?", a.Id)
 	return err
 }
 
 // InsertLog stores a line of a request's log.
 func (t *Tx) InsertLog(ctx context.Context, l *host.UserProvisioningLog) error {
-	_, err := t.db.NewInsert().Model(l).ExcludeColumn("number").Returning("number").Exec(ctx)
-	return err
+	return t.insert(ctx, l, &l.Number)
 }
 
 // Logs returns a request's log, oldest first.

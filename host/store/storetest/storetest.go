@@ -31,9 +31,15 @@ func Each(t *testing.T, fn func(t *testing.T, url string)) {
 	t.Run("postgres", func(t *testing.T) { fn(t, Postgres(t)) })
 }
 
+// Bench runs fn as [Each] does, as benchmarks.
+func Bench(b *testing.B, fn func(b *testing.B, url string)) {
+	b.Run("sqlite", func(b *testing.B) { fn(b, "sqlite://"+filepath.Join(b.TempDir(), "test.db")) })
+	b.Run("postgres", func(b *testing.B) { fn(b, Postgres(b)) })
+}
+
 // Postgres returns the URL of a new database. Where PostgreSQL is missing the
 // test is skipped, or fails when CI is set.
-func Postgres(t *testing.T) string {
+func Postgres(t testing.TB) string {
 	t.Helper()
 	once.Do(func() { startErr = start() })
 	if startErr != nil {
