@@ -161,7 +161,9 @@ func (scim) Delete(ctx *pdk.Context, in pdk.Input) (pdk.Account, error) {
 		return pdk.Account{}, err
 	}
 	s := settingsOf(in)
-	err = ctx.Delete(s.user(id)).Err()
+	// A page for people with status 200 (a sign-in, a maintenance) is no yes.
+	var answer any
+	err = ctx.Delete(s.user(id)).JSON(&answer)
 	if pdk.TypeOf(err) == pdk.NotFound {
 		return pdk.Account{ExternalUserId: id, Status: "deleted", Details: "it was gone already"}, nil
 	}

@@ -224,3 +224,15 @@ func TestCollectingByCursor(t *testing.T) {
 type timeT = time.Time
 
 func contains(s, sub string) bool { return strings.Contains(s, sub) }
+
+func TestADeleteThatIsAnsweredWithAPageForPeopleIsNotDone(t *testing.T) {
+	w := serverOf(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "<html>Sign in</html>") })
+	_, err := w.call(pdk.OpDelete, pdk.Input{UserProvAccount: known("1")})
+	if pdk.TypeOf(err) != pdk.Unavailable {
+		t.Errorf("deleted, by an answer that is a sign-in page: %v", err)
+	}
+	w = serverOf(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	if _, err := w.call(pdk.OpDelete, pdk.Input{UserProvAccount: known("1")}); err != nil {
+		t.Error(err)
+	}
+}

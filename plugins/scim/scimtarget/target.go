@@ -111,6 +111,28 @@ func (t *Target) Change(id string, change func(attributes map[string]any)) {
 	t.accounts[id] = a
 }
 
+// Remove takes an account away behind everybody's back.
+func (t *Target) Remove(id string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if a, ok := t.accounts[id]; ok {
+		t.remove(a)
+	}
+}
+
+// Restore makes the accounts those of an earlier [Target.Accounts], as one does
+// with a backup. Ids of later accounts are not used again.
+func (t *Target) Restore(backup []Account) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.accounts, t.names, t.order = map[string]Account{}, map[string]string{}, nil
+	for _, a := range backup {
+		a = a.copy()
+		t.accounts[a.ID], t.names[userName(a.Attributes)] = a, a.ID
+		t.order = append(t.order, a.ID)
+	}
+}
+
 func (a Account) copy() Account {
 	a.Attributes = deep(a.Attributes)
 	return a
@@ -244,10 +266,15 @@ func (t *Target) Delete(_ *http.Request, id string) error {
 	if !ok {
 		return scimerrors.ScimErrorResourceNotFound(id)
 	}
-	delete(t.accounts, id)
-	delete(t.names, userName(a.Attributes))
-	t.order = slices.DeleteFunc(t.order, func(o string) bool { return o == id })
+	t.remove(a)
 	return nil
+}
+
+// remove takes an account away; t.mu is held.
+func (t *Target) remove(a Account) {
+	delete(t.accounts, a.ID)
+	delete(t.names, userName(a.Attributes))
+	t.order = slices.DeleteFunc(t.order, func(o string) bool { return o == a.ID })
 }
 
 // Patch implements scim.ResourceHandler.
