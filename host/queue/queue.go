@@ -77,6 +77,9 @@ const (
 	mostAttempts = 30_000
 	// urgentWorkers are beside Options.Workers: they stand still most of the time.
 	urgentWorkers = 2
+	// fetchedAhead: so many times more jobs are fetched than are worked on, since
+	// one fetch costs as much for many as for one.
+	fetchedAhead = 4
 )
 
 // New makes a queue over the database that the store has opened. url is that
@@ -94,14 +97,24 @@ func New(ctx context.Context, db *sql.DB, dialect, url string, o Options, work f
 		CompletedJobRetentionPeriod: 10 * time.Minute,
 		RescueStuckJobsAfter:        24 * 365 * time.Hour, // leases do that, sooner
 		RetryPolicy:                 retryPolicy{},
-		FetchCooldown:               20 * time.Millisecond,
+		FetchCooldown:               2 * time.Millisecond,
 		FetchPollInterval:           time.Second,
 	}
 	if !o.InsertOnly {
 		q.working = true
-		config.Queues = map[string]river.QueueConfig{Provision: {MaxWorkers: max(1, o.Workers)}, Urgent: {MaxWorkers: urgentWorkers}, Reconcile: {MaxWorkers: max(1, o.ReconcileWorkers)}}
+		workers := max(1, o.Workers)
+		turns := make(chan struct{}, workers)
+		config.Queues = map[string]river.QueueConfig{Provision: {MaxWorkers: fetchedAhead * workers}, Urgent: {MaxWorkers: urgentWorkers}, Reconcile: {MaxWorkers: max(1, o.ReconcileWorkers)}}
 		config.Workers = river.NewWorkers()
 		river.AddWorker(config.Workers, river.WorkFunc(func(ctx context.Context, job *river.Job[args]) error {
+			if job.Args.Queue == Provision {
+				select {
+				case turns <- struct{}{}:
+					defer func() { <-turns }()
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
 			return work(context.WithValue(ctx, jobKey{}, job), Job{job.Args.Queue, job.Args.RequestID})
 		}))
 	}
