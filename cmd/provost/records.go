@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/provosthq/provost/host/provision"
+	"github.com/provosthq/provost/host/queue"
 	"github.com/provosthq/provost/host/reconcile"
 	"github.com/provosthq/provost/host/store"
 )
@@ -14,10 +15,17 @@ import (
 type tx struct {
 	*store.Tx
 	d *daemon
+	// jobs, where set, are inserted together at the end.
+	jobs *[]queue.Entry
 }
 
 func (t tx) Enqueue(ctx context.Context, kind, requestID string, at time.Time) error {
-	return t.d.queue.Enqueue(ctx, t.SQL(), kind, requestID, at)
+	e := queue.Entry{Job: queue.Job{Kind: kind, RequestID: requestID}, At: at}
+	if t.jobs != nil {
+		*t.jobs = append(*t.jobs, e)
+		return nil
+	}
+	return t.d.queue.Enqueue(ctx, t.SQL(), e)
 }
 
 func (t tx) CompleteJob(ctx context.Context) error { return t.d.queue.Complete(ctx, t.SQL()) }
@@ -26,20 +34,28 @@ type txStore struct{ d *daemon }
 
 type provisionStore struct{ txStore }
 
+// Update inserts the jobs of a transaction all at once: an import makes a
+// thousand of them.
 func (s provisionStore) Update(ctx context.Context, fn func(provision.Tx) error) error {
-	return s.d.store.Update(ctx, func(t *store.Tx) error { return fn(tx{t, s.d}) })
+	return s.d.store.Update(ctx, func(t *store.Tx) error {
+		var jobs []queue.Entry // fn may run again
+		if err := fn(tx{t, s.d, &jobs}); err != nil {
+			return err
+		}
+		return s.d.queue.Enqueue(ctx, t.SQL(), jobs...)
+	})
 }
 
 func (s provisionStore) View(ctx context.Context, fn func(provision.Tx) error) error {
-	return s.d.store.View(ctx, func(t *store.Tx) error { return fn(tx{t, s.d}) })
+	return s.d.store.View(ctx, func(t *store.Tx) error { return fn(tx{Tx: t, d: s.d}) })
 }
 
 type reconcileStore struct{ txStore }
 
 func (s reconcileStore) Update(ctx context.Context, fn func(reconcile.Tx) error) error {
-	return s.d.store.Update(ctx, func(t *store.Tx) error { return fn(tx{t, s.d}) })
+	return s.d.store.Update(ctx, func(t *store.Tx) error { return fn(tx{Tx: t, d: s.d}) })
 }
 
 func (s reconcileStore) View(ctx context.Context, fn func(reconcile.Tx) error) error {
-	return s.d.store.View(ctx, func(t *store.Tx) error { return fn(tx{t, s.d}) })
+	return s.d.store.View(ctx, func(t *store.Tx) error { return fn(tx{Tx: t, d: s.d}) })
 }

@@ -101,7 +101,7 @@ func (s service) PutUser(ctx context.Context, u *host.User) (*host.User, error) 
 		} else if err != nil {
 			return err
 		}
-		_, err = s.provision.SaveUser(ctx, tx{t, s.daemon}, before, u)
+		_, err = s.provision.SaveUser(ctx, tx{Tx: t, d: s.daemon}, before, u)
 		return err
 	})
 	return u, err
@@ -113,7 +113,7 @@ func (s service) DeleteUser(ctx context.Context, idOrName string) error {
 		if err != nil {
 			return err
 		}
-		_, err = s.provision.Delete(ctx, tx{t, s.daemon}, u)
+		_, err = s.provision.Delete(ctx, tx{Tx: t, d: s.daemon}, u)
 		return err
 	})
 }
@@ -132,7 +132,7 @@ func (s service) assign(ctx context.Context, user, app string, assigned bool) er
 		if err != nil {
 			return err
 		}
-		_, err = s.provision.Assign(ctx, tx{t, s.daemon}, u.Id, app, assigned)
+		_, err = s.provision.Assign(ctx, tx{Tx: t, d: s.daemon}, u.Id, app, assigned)
 		return err
 	})
 }
@@ -237,7 +237,7 @@ func (s service) CreateRequest(ctx context.Context, user, app string, op host.Op
 		if err != nil {
 			return err
 		}
-		r, err = s.provision.CreateRequest(ctx, tx{t, s.daemon}, u.Id, app, op)
+		r, err = s.provision.CreateRequest(ctx, tx{Tx: t, d: s.daemon}, u.Id, app, op)
 		return err
 	})
 	return r, err
@@ -250,7 +250,7 @@ func (s service) act(ctx context.Context, id string, do func(t tx, id string) (*
 		if err != nil {
 			return err
 		}
-		r, err = do(tx{t, s.daemon}, found.Id)
+		r, err = do(tx{Tx: t, d: s.daemon}, found.Id)
 		return err
 	})
 	return r, err
@@ -276,7 +276,7 @@ func (s service) Commit(ctx context.Context, id string) (*host.UserProvisioningR
 
 func (s service) Reconcile(ctx context.Context, app string, o api.ReconcileOptions) (r *host.UserProvisioningRequest, err error) {
 	err = s.store.Update(ctx, func(t *store.Tx) error {
-		r, err = s.reconcile.Start(ctx, tx{t, s.daemon}, app, reconcile.RunOptions{Filter: o.Filter, Mode: o.Mode, Commit: o.Commit})
+		r, err = s.reconcile.Start(ctx, tx{Tx: t, d: s.daemon}, app, reconcile.RunOptions{Filter: o.Filter, Mode: o.Mode, Commit: o.Commit})
 		return err
 	})
 	return r, err

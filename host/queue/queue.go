@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -236,10 +237,24 @@ func (q *Queue) Stop(ctx context.Context) error {
 	return err
 }
 
-// Enqueue inserts a job in tx, due at a time; the zero time is now.
-func (q *Queue) Enqueue(ctx context.Context, tx *sql.Tx, kind, requestID string, at time.Time) error {
-	_, err := q.client.InsertTx(ctx, tx, args{RequestID: requestID, Queue: kind}, &river.InsertOpts{Queue: kind, ScheduledAt: at})
-	return err
+// Entry is a job to be inserted, due at a time; the zero time is now.
+type Entry struct {
+	Job
+	At time.Time
+}
+
+// Enqueue inserts jobs in tx.
+func (q *Queue) Enqueue(ctx context.Context, tx *sql.Tx, list ...Entry) error {
+	for part := range slices.Chunk(list, 500) {
+		params := make([]river.InsertManyParams, len(part))
+		for i, e := range part {
+			params[i] = river.InsertManyParams{Args: args{RequestID: e.RequestID, Queue: e.Kind}, InsertOpts: &river.InsertOpts{Queue: e.Kind, ScheduledAt: e.At}}
+		}
+		if _, err := q.client.InsertManyFastTx(ctx, tx, params); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Complete marks the job that ctx belongs to as done, in tx.
