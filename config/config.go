@@ -105,6 +105,7 @@ type Limits struct {
 	Functions     int           `yaml:"functions" doc:"Functions of the module."`
 	Function      Size          `yaml:"function" doc:"Bytes of one function."`
 	CompileTime   time.Duration `yaml:"compile_time" doc:"Time to compile the module."`
+	CompileMemory Size          `yaml:"compile_memory" doc:"Memory of the process that compiles the module."`
 	Instances     int           `yaml:"instances" doc:"Calls at once."`
 	IdleInstances int           `yaml:"idle_instances" doc:"Instances that are kept while nobody calls."`
 	Wait          time.Duration `yaml:"wait" doc:"Time that a call waits for an instance."`

@@ -29,7 +29,8 @@ func connectorSpec(p config.Plugin) connector.Spec {
 			HTTPCalls: l.HTTPCalls, HTTPRequestBytes: int64(l.HTTPRequest), HTTPResponseBytes: int64(l.HTTPResponse),
 			VarBytes: int(l.Vars), ModuleBytes: int(l.Module),
 			MaxFuel: int64(l.MaxFuel), TableEntries: l.TableEntries, Functions: l.Functions, FunctionBytes: int(l.Function), CompileTime: l.CompileTime,
-			Instances: l.Instances, IdleInstances: l.IdleInstances, Wait: l.Wait,
+			CompileMemoryBytes: int64(l.CompileMemory),
+			Instances:          l.Instances, IdleInstances: l.IdleInstances, Wait: l.Wait,
 		},
 	}
 }

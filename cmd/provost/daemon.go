@@ -78,7 +78,7 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return nil, host.Errorf(host.InvalidInput, "data_dir: %w", err)
 	}
-	if d.sandbox, err = sandbox.New(ctx, sandbox.Options{CacheDir: filepath.Join(cfg.DataDir, "compiled"), Warm: string(pdk.OpDescribe), Logger: log}); err != nil {
+	if d.sandbox, err = sandbox.New(ctx, sandbox.Options{CacheDir: filepath.Join(cfg.DataDir, "compiled"), Compiler: moduleCompiler(), Warm: string(pdk.OpDescribe), Logger: log}); err != nil {
 		return nil, err
 	}
 	sealer, err := newSealer(cfg.Secrets)

@@ -71,7 +71,7 @@ func builtinSources() string {
 
 // withSandbox runs do with a sandbox that lives as long as the command.
 func withSandbox(ctx context.Context, do func(*sandbox.Runtime) error) (err error) {
-	sb, err := sandbox.New(ctx, sandbox.Options{CacheDir: compilationCache(), Warm: string(pdk.OpDescribe)})
+	sb, err := sandbox.New(ctx, sandbox.Options{CacheDir: compilationCache(), Compiler: moduleCompiler(), Warm: string(pdk.OpDescribe)})
 	if err != nil {
 		return err
 	}

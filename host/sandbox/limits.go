@@ -29,10 +29,14 @@ type Limits struct {
 	MaxFuel int64
 	// TableEntries bound each table.
 	TableEntries int
-	// ModuleBytes is the size of the module itself; Functions, FunctionBytes
-	// and CompileTime bound what compiling it costs.
+	// ModuleBytes is the size of the module itself; Functions, FunctionBytes,
+	// CompileTime and CompileMemoryBytes bound what compiling it costs, the
+	// last two firmly only where [Options].Compiler does it. The memory is all
+	// that the compiler's process has, 120 MB for a connector in Go of 4 MB; it
+	// is looked at on Linux.
 	ModuleBytes, Functions, FunctionBytes int
 	CompileTime                           time.Duration
+	CompileMemoryBytes                    int64
 	// Instances are kept for calls at once: at least IdleInstances of them
 	// while the module is in use, at most Instances. A call waits no longer
 	// than Wait for one.
@@ -47,7 +51,7 @@ func DefaultLimits() Limits {
 		Input: 4 << 20, Output: 16 << 20, LogBytes: 64 << 10, LogLines: 200,
 		HTTPCalls: 100, HTTPRequestBytes: 16 << 20, HTTPResponseBytes: 64 << 20,
 		VarBytes: 1 << 20, TableEntries: 1 << 20,
-		ModuleBytes: 64 << 20, Functions: 100_000, FunctionBytes: 4 << 20, CompileTime: time.Minute,
+		ModuleBytes: 64 << 20, Functions: 100_000, FunctionBytes: 4 << 20, CompileTime: time.Minute, CompileMemoryBytes: 1 << 30,
 		Instances: 16, IdleInstances: 1, Wait: 30 * time.Second,
 	}
 }

@@ -18,20 +18,14 @@ import (
 // rewritten returns a module rewritten, from the cache beside that of compiled
 // code where it is there. The cache is as trusted as that one is.
 func (r *Runtime) rewritten(wasm []byte, o rewrite.Options) (*rewrite.Result, error) {
-	if r.options.CacheDir == "" {
-		return rewrite.Rewrite(wasm, o)
+	if r.cacheDir == "" {
+		return rewriteModule(wasm, o)
 	}
-	h := sha256.New()
-	fmt.Fprintf(h, "%d %+v\n", rewrite.Version, o)
-	h.Write(wasm)
-	file := filepath.Join(r.options.CacheDir, "rewritten", hex.EncodeToString(h.Sum(nil)))
-	if b, err := os.ReadFile(file); err == nil {
-		if result, err := decodeRewritten(b); err == nil {
-			return result, nil
-		}
-		r.options.Logger.Warn("sandbox: a rewritten module in the cache is damaged; it is made again", "file", file)
+	file := r.rewrittenFile(wasm, o)
+	if result := r.kept(file); result != nil {
+		return result, nil
 	}
-	result, err := rewrite.Rewrite(wasm, o)
+	result, err := rewriteModule(wasm, o)
 	if err != nil {
 		return nil, err
 	}
@@ -39,6 +33,43 @@ func (r *Runtime) rewritten(wasm []byte, o rewrite.Options) (*rewrite.Result, er
 		r.options.Logger.Warn("sandbox: a rewritten module can't be kept in the cache", "error", err)
 	}
 	return result, nil
+}
+
+// rewriteModule rewrites a module or refuses it.
+func rewriteModule(wasm []byte, o rewrite.Options) (*rewrite.Result, error) {
+	result, err := rewrite.Rewrite(wasm, o)
+	if e := new(rewrite.Error); errors.As(err, &e) {
+		if e.Limit != "" {
+			return nil, &refusal{e.Limit, clip(e.Message, mostMessage)}
+		}
+		return nil, refuse("is no WebAssembly that can be run here: %s", clip(e.Error(), mostMessage))
+	}
+	if err != nil {
+		return nil, refuse("%s", clip(err.Error(), mostMessage))
+	}
+	return result, nil
+}
+
+// rewrittenFile is where the cache has a rewritten module.
+func (r *Runtime) rewrittenFile(wasm []byte, o rewrite.Options) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%d %+v\n", rewrite.Version, o)
+	h.Write(wasm)
+	return filepath.Join(r.cacheDir, "rewritten", hex.EncodeToString(h.Sum(nil)))
+}
+
+// kept reads a rewritten module from the cache; nil where there is none.
+func (r *Runtime) kept(file string) *rewrite.Result {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil
+	}
+	result, err := decodeRewritten(b)
+	if err != nil {
+		r.options.Logger.Warn("sandbox: a rewritten module in the cache is damaged; it is made again", "file", file)
+		return nil
+	}
+	return result
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

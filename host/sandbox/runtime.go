@@ -24,6 +24,12 @@ import (
 type Options struct {
 	// CacheDir keeps compiled code between runs; empty keeps none.
 	CacheDir string
+	// Compiler is the program, with its arguments, that compiles what the cache
+	// has not; it does nothing but to call [CompileMain]. Without one modules
+	// are compiled in this process: CompileMemoryBytes is no limit then, and
+	// CompileTime is looked at only between two functions, one of which may
+	// take minutes.
+	Compiler []string
 	// Warm is an export that is called once before a module's state is frozen,
 	// where the module has it. It must depend on nothing but the module.
 	Warm string
@@ -39,8 +45,12 @@ type Options struct {
 // Runtime holds the compiled modules. It may be used from many goroutines.
 type Runtime struct {
 	options Options
-	cache   wazero.CompilationCache
-	wazero  wazero.Runtime
+	// cacheDir is where compiled code is kept, if anywhere; temporary tells
+	// that it ends with the runtime.
+	cacheDir  string
+	temporary bool
+	cache     wazero.CompilationCache
+	wazero    wazero.Runtime
 
 	mu sync.Mutex
 	// compiled counts who uses code of the same bytes: closing one compiled
@@ -79,22 +89,36 @@ func New(ctx context.Context, o Options) (_ *Runtime, err error) {
 	if o.IdleTime == 0 {
 		o.IdleTime = time.Minute
 	}
-	r := &Runtime{options: o, compiled: map[string]*compiled{}, modules: map[*Module]bool{}, stop: make(chan struct{}), done: make(chan struct{}), wake: make(chan struct{}, 1)}
-	if o.CacheDir == "" {
-		r.cache = wazero.NewCompilationCache()
-	} else if r.cache, err = wazero.NewCompilationCacheWithDir(o.CacheDir); err != nil {
-		return nil, fmt.Errorf("compilation cache %s: %w", o.CacheDir, err)
+	r := &Runtime{options: o, cacheDir: o.CacheDir, compiled: map[string]*compiled{}, modules: map[*Module]bool{}, stop: make(chan struct{}), done: make(chan struct{}), wake: make(chan struct{}, 1)}
+	if len(o.Compiler) > 0 {
+		if err := r.findCompiler(); err != nil {
+			return nil, err
+		}
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, r.removeTemporary())
+			}
+		}()
 	}
-	config := wazero.NewRuntimeConfig().
-		WithCompilationCache(r.cache).
-		WithCoreFeatures(features).
-		WithDebugInfoEnabled(true)
-	r.wazero = wazero.NewRuntimeWithConfig(ctx, config)
+	if r.cacheDir == "" {
+		r.cache = wazero.NewCompilationCache()
+	} else if r.cache, err = wazero.NewCompilationCacheWithDir(r.cacheDir); err != nil {
+		return nil, fmt.Errorf("compilation cache %s: %w", r.cacheDir, err)
+	}
+	r.wazero = newWazero(ctx, r.cache)
 	if err := instantiateHost(ctx, r.wazero); err != nil {
 		return nil, errors.Join(err, r.wazero.Close(ctx), r.cache.Close(ctx))
 	}
 	go r.tidy()
 	return r, nil
+}
+
+// newWazero is the engine, as both the sandbox and its compiler have it.
+func newWazero(ctx context.Context, cache wazero.CompilationCache) wazero.Runtime {
+	return wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().
+		WithCompilationCache(cache).
+		WithCoreFeatures(features).
+		WithDebugInfoEnabled(true))
 }
 
 // tidy resets instances that came back from calls, and closes those that
@@ -186,10 +210,11 @@ func (r *Runtime) Close(ctx context.Context) error {
 	r.mu.Unlock()
 	close(r.stop)
 	<-r.done
-	return errors.Join(r.wazero.Close(ctx), r.cache.Close(ctx))
+	return errors.Join(r.wazero.Close(ctx), r.cache.Close(ctx), r.removeTemporary())
 }
 
-// Load checks, rewrites and compiles a module. name is for messages.
+// Load checks, rewrites and compiles a module. name is for messages. An error
+// that is no [Error] is the host's, not the module's.
 func (r *Runtime) Load(ctx context.Context, name string, wasm []byte, limits Limits) (_ *Module, err error) {
 	limits = limits.withDefaults()
 	invalid := func(format string, args ...any) error {
@@ -212,24 +237,21 @@ func (r *Runtime) Load(ctx context.Context, name string, wasm []byte, limits Lim
 			err = invalid("can't be compiled: %v", p)
 		}
 	}()
-	info, err := r.rewritten(wasm, rewrite.Options{
-		Meter: true, Track: true, DetachData: true, MaxPages: limits.pages(), MaxTable: uint32(limits.TableEntries),
-		MaxFunctions: limits.Functions, MaxBody: limits.FunctionBytes, MaxTargets: mostTargets,
-	})
-	if e := new(rewrite.Error); errors.As(err, &e) {
-		if e.Limit != "" {
-			return nil, over(e.Limit, "%s", e.Message)
+	info, code, err := r.build(ctx, wasm, limits)
+	if no := new(refusal); errors.As(err, &no) {
+		if no.limit != "" {
+			return nil, over(no.limit, "%s", no.message)
 		}
-		return nil, invalid("is no WebAssembly that can be run here: %v", e)
+		return nil, invalid("%s", no.message)
 	}
 	if err != nil {
-		return nil, invalid("%v", err)
-	}
-	if len(info.Imports) > 0 {
-		return nil, invalid("imports what is not offered: %s", strings.Join(info.Imports, ", "))
+		if ctx.Err() != nil {
+			return nil, &Error{Kind: KindCancelled, Module: name, Message: "was not loaded: " + ctx.Err().Error(), Err: ctx.Err()}
+		}
+		return nil, err
 	}
 	sum := sha256.Sum256(wasm)
-	m := &Module{runtime: r, info: info, name: name, digest: hex.EncodeToString(sum[:]), size: len(wasm), limits: limits}
+	m := &Module{runtime: r, info: info, compiled: code, name: name, digest: hex.EncodeToString(sum[:]), size: len(wasm), limits: limits}
 	m.pool.module = m
 	m.resettable = true
 	for _, g := range info.Globals {
@@ -239,12 +261,6 @@ func (r *Runtime) Load(ctx context.Context, name string, wasm []byte, limits Lim
 		case 0x70, 0x6f:
 			m.references = true
 		}
-	}
-	if m.compiled, err = r.compile(ctx, info.Wasm, limits.CompileTime); err != nil {
-		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			return nil, over("compile_time", "takes longer than %s to compile", limits.CompileTime)
-		}
-		return nil, invalid("%v", err)
 	}
 	info.Wasm = nil
 	m.exports = map[string]bool{}
@@ -262,26 +278,91 @@ func (r *Runtime) Load(ctx context.Context, name string, wasm []byte, limits Lim
 // mostTargets bounds the br_tables of a function.
 const mostTargets = 20_000
 
+// build rewrites and compiles a module, or takes it from the cache. A refusal
+// is the module's error, any other the host's.
+func (r *Runtime) build(ctx context.Context, wasm []byte, l Limits) (*rewrite.Result, *compiled, error) {
+	o := rewrite.Options{
+		Meter: true, Track: true, DetachData: true, MaxPages: l.pages(), MaxTable: uint32(l.TableEntries),
+		MaxFunctions: l.Functions, MaxBody: l.FunctionBytes, MaxTargets: mostTargets,
+	}
+	if len(r.options.Compiler) == 0 {
+		info, err := r.rewritten(wasm, o)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := offered(info); err != nil {
+			return nil, nil, err
+		}
+		bounded, cancel := context.WithTimeoutCause(ctx, l.CompileTime, errCompileTime)
+		defer cancel()
+		c, err := r.compile(bounded, info.Wasm)
+		if err != nil && errors.Is(context.Cause(bounded), errCompileTime) {
+			err = tookTooLong(l)
+		}
+		return info, c, err
+	}
+	// The compiler looks at its context before each function, so one that is
+	// over already leaves only what the cache has.
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	info, c, err := r.cached(over, wasm, o)
+	if no := new(refusal); err == nil || errors.As(err, &no) || errors.Is(err, errSandboxClosed) {
+		return info, c, err
+	}
+	if err := r.compileApart(ctx, wasm, o, l); err != nil {
+		return nil, nil, err
+	}
+	if info, c, err = r.cached(over, wasm, o); err != nil && !errors.Is(err, errSandboxClosed) {
+		if no := new(refusal); !errors.As(err, &no) {
+			err = fmt.Errorf("what the compiler %s made can't be used (%w): is it of another version than this process?", r.options.Compiler[0], err)
+		}
+	}
+	return info, c, err
+}
+
+// cached takes a module from the cache on disk.
+func (r *Runtime) cached(over context.Context, wasm []byte, o rewrite.Options) (*rewrite.Result, *compiled, error) {
+	info := r.kept(r.rewrittenFile(wasm, o))
+	if info == nil {
+		return nil, nil, errNotCached
+	}
+	if err := offered(info); err != nil {
+		return nil, nil, err
+	}
+	c, err := r.compile(over, info.Wasm)
+	return info, c, err
+}
+
+var (
+	errNotCached     = errors.New("it is not in the cache")
+	errSandboxClosed = errors.New("the sandbox is closed")
+)
+
+func offered(info *rewrite.Result) error {
+	if len(info.Imports) > 0 {
+		return refuse("imports what is not offered: %s", strings.Join(info.Imports, ", "))
+	}
+	return nil
+}
+
 // compile returns the code of rewritten bytes, compiled once for all who use
 // the same.
-func (r *Runtime) compile(ctx context.Context, wasm []byte, most time.Duration) (*compiled, error) {
+func (r *Runtime) compile(ctx context.Context, wasm []byte) (*compiled, error) {
 	sum := sha256.Sum256(wasm)
 	key := hex.EncodeToString(sum[:])
 	if c, err := r.known(key); c != nil || err != nil {
 		return c, err
 	}
-	bounded, cancel := context.WithTimeout(ctx, most)
-	defer cancel()
 	// With workers the compiler looks at the context between functions.
-	module, err := r.wazero.CompileModule(experimental.WithCompilationWorkers(bounded, compileWorkers), wasm)
+	module, err := r.wazero.CompileModule(experimental.WithCompilationWorkers(ctx, compileWorkers), wasm)
 	if err != nil {
-		if bounded.Err() != nil {
-			return nil, bounded.Err()
+		if ctx.Err() != nil {
+			return nil, err
 		}
-		return nil, fmt.Errorf("is no valid WebAssembly: %w", err)
+		return nil, refuse("is no valid WebAssembly: %v", err)
 	}
 	if err := checkImports(module); err != nil {
-		return nil, errors.Join(err, r.drop(ctx, key, module))
+		return nil, errors.Join(refuse("%v", err), r.drop(ctx, key, module))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -300,7 +381,7 @@ func (r *Runtime) known(key string) (*compiled, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return nil, errors.New("the sandbox is closed")
+		return nil, errSandboxClosed
 	}
 	c := r.compiled[key]
 	if c != nil {

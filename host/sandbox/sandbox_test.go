@@ -13,14 +13,29 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/provosthq/provost/host/sandbox/rewrite"
 	"github.com/provosthq/provost/plugins"
 )
 
 // cacheDir keeps what was compiled for all tests of the package.
 var cacheDir string
 
+// RewriterVersion is what a compiler is told.
+const RewriterVersion = rewrite.Version
+
+// CompilerProgram makes this program the sandbox's compiler.
+var CompilerProgram []string
+
 func TestMain(m *testing.M) {
-	var err error
+	const compile = "compile"
+	if len(os.Args) == 2 && os.Args[1] == compile {
+		os.Exit(CompileMain(os.Stdin, os.Stdout))
+	}
+	program, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	CompilerProgram = []string{program, compile}
 	if cacheDir, err = os.MkdirTemp("", "sandbox"); err != nil {
 		panic(err)
 	}
