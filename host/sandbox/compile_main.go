@@ -48,13 +48,18 @@ func CompileMain(in io.Reader, out io.Writer) (code int) {
 		fmt.Fprintln(os.Stderr, "the module ends too soon:", err)
 		return 1
 	}
-	go func() {
+	cache, err := wazero.NewCompilationCacheWithDir(o.Dir)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	go func() { // from now on nothing is made in the folder before the module is compiled
 		_, _ = io.Copy(io.Discard, r)
 		_ = os.RemoveAll(o.Dir) // the cache is cleared of it in time otherwise
 		os.Exit(1)
 	}()
 	a := answer{Done: true}
-	if err := compileInto(o, wasm); err != nil {
+	if err := compileInto(o, wasm, cache); err != nil {
 		a = answer{Refused: err.Error()}
 		if no := new(refusal); errors.As(err, &no) {
 			a.Limit = no.limit
@@ -75,7 +80,7 @@ const besides = 24 << 20
 
 // compileInto leaves a module rewritten and compiled in the order's folder. An
 // error that is no refusal is not the module's.
-func compileInto(o order, wasm []byte) (err error) {
+func compileInto(o order, wasm []byte, cache wazero.CompilationCache) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = refuse("can't be compiled: %v", clip(fmt.Sprint(p), mostMessage))
@@ -87,10 +92,6 @@ func compileInto(o order, wasm []byte) (err error) {
 	}
 	if len(info.Imports) == 0 {
 		ctx := context.Background()
-		cache, err := wazero.NewCompilationCacheWithDir(o.Dir)
-		if err != nil {
-			return err
-		}
 		// Nothing is closed: the process ends.
 		if _, err := newWazero(ctx, cache).CompileModule(experimental.WithCompilationWorkers(ctx, compileWorkers), info.Wasm); err != nil {
 			return refuse("is no valid WebAssembly: %s", clip(err.Error(), mostMessage))
