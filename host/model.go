@@ -492,3 +492,86 @@ func (t *TargetState) Breaker(now time.Time) Breaker {
 		return BreakerHalfOpen
 	}
 }
+
+// PlanState is the State of a [Plan].
+type PlanState string
+
+// A plan is made, and then waits for a person: because it is only to be looked
+// at (Planned) or because it passes a threshold (Quarantined). Released, its
+// changes become requests, one after the other, until it is Done. Rejected and
+// Stale (the world is another than it was made for) end it before the first.
+const (
+	PlanMaking      PlanState = "Making"
+	PlanPlanned     PlanState = "Planned"
+	PlanQuarantined PlanState = "Quarantined"
+	PlanReleased    PlanState = "Released"
+	PlanDone        PlanState = "Done"
+	PlanRejected    PlanState = "Rejected"
+	PlanStale       PlanState = "Stale"
+	PlanFailed      PlanState = "Failed"
+)
+
+// PlanStates lists every state.
+var PlanStates = []PlanState{PlanMaking, PlanPlanned, PlanQuarantined, PlanReleased, PlanDone, PlanRejected, PlanStale, PlanFailed}
+
+// Plan is an exact set of changes that somebody wants made in one app, or to
+// the organisation's users (AppName is empty).
+type Plan struct {
+	Number int64     `json:"-" bun:",pk,autoincrement"`
+	Id     string    `json:"Id"`
+	Kind   string    `json:"Kind"` // process or import
+	State  PlanState `json:"State"`
+	// AppName is empty where the changes are to users.
+	AppName string `json:"AppName,omitempty"`
+	// DryRun: it is only to be looked at, until somebody runs it.
+	DryRun bool `json:"DryRun,omitempty"`
+	// Policy is what is to follow for what, as it was when the plan was made.
+	Policy ReconcilePolicy `json:"Policy" bun:"type:json"`
+	// Reason says why it was made or what stopped it, for a person.
+	Reason string `json:"Reason,omitempty"`
+	// Counts are the changes by operation; Accounts is how many accounts the app
+	// has (or users there are), for the thresholds.
+	Counts   map[string]int64 `json:"Counts,omitempty" bun:"type:json,nullzero"`
+	Accounts int64            `json:"Accounts"`
+	// Made counts the changes that have become requests, Refused those that
+	// could not.
+	Made    int64 `json:"Made"`
+	Refused int64 `json:"Refused,omitempty"`
+	// Digest is over all changes: the same set has the same.
+	Digest string `json:"Digest,omitempty"`
+	// Actor made it; DecidedBy released or rejected it, with DecisionReason.
+	Actor          string     `json:"Actor"`
+	DecidedBy      string     `json:"DecidedBy,omitempty"`
+	DecisionReason string     `json:"DecisionReason,omitempty"`
+	CreatedDate    time.Time  `json:"CreatedDate"`
+	DecidedDate    *time.Time `json:"DecidedDate,omitempty"`
+	CompletedDate  *time.Time `json:"CompletedDate,omitempty"`
+}
+
+// Name is the plan's autonumber: PLN-000042.
+func (p *Plan) Name() string { return fmt.Sprintf("PLN-%06d", p.Number) }
+
+// The operations of a planned change that are none of a request: Accept takes
+// the target's values for ours, Disable makes a user inactive.
+const (
+	PlanAccept  Operation = "Accept"
+	PlanDisable Operation = "Disable"
+)
+
+// PlannedChange is one change of a plan.
+type PlannedChange struct {
+	Number            int64     `json:"Number" bun:",pk,autoincrement"`
+	PlanId            string    `json:"-"`
+	Operation         Operation `json:"Operation"`
+	UserId            string    `json:"UserId,omitempty" bun:",nullzero"`
+	UserProvAccountId string    `json:"UserProvAccountId,omitempty" bun:",nullzero"`
+	// Subject is what a person calls it: a username, or the account's.
+	Subject     string       `json:"Subject"`
+	Differences []Difference `json:"Differences,omitempty" bun:"type:json,nullzero"`
+	Reason      string       `json:"Reason"`
+	// Fingerprint is of everything that the change rests on.
+	Fingerprint string `json:"Fingerprint"`
+	// RequestId is the request that it became; Error why it became none.
+	RequestId string `json:"RequestId,omitempty" bun:",nullzero"`
+	Error     string `json:"Error,omitempty" bun:",nullzero"`
+}

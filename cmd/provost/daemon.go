@@ -26,6 +26,7 @@ import (
 	"github.com/provosthq/provost/host/callout"
 	"github.com/provosthq/provost/host/connector"
 	"github.com/provosthq/provost/host/metrics"
+	"github.com/provosthq/provost/host/plan"
 	"github.com/provosthq/provost/host/provision"
 	"github.com/provosthq/provost/host/queue"
 	"github.com/provosthq/provost/host/reconcile"
@@ -46,6 +47,7 @@ type daemon struct {
 	queue     *queue.Queue
 	provision *provision.Engine
 	reconcile *reconcile.Engine
+	plan      *plan.Engine
 	metrics   *metrics.Metrics
 	registry  *prometheus.Registry
 
@@ -102,6 +104,7 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 		Rules: func(app string) (provision.Rules, error) { return d.rulesOf(app) }, Limits: d.targetLimits})
 	d.reconcile = reconcile.New(reconcile.Options{Store: reconcileStore{s}, Connectors: d, Logger: log,
 		Rules: func(app string) (reconcile.Rules, error) { return d.rulesOf(app) }})
+	d.plan = plan.New(plan.Options{Store: planStore{s}, Logger: log, Rules: func(app string) (plan.Rules, error) { return d.rulesOf(app) }})
 	if d.queue, err = queue.New(ctx, d.store.DB(), d.store.Dialect(), cfg.Database.URL, queue.Options{Workers: cfg.Workers, ReconcileWorkers: 2, Logger: log}, d.work); err != nil {
 		return nil, err
 	}
@@ -172,6 +175,8 @@ func (d *daemon) work(ctx context.Context, j queue.Job) error {
 	switch j.Kind {
 	case queue.Provision, queue.Urgent:
 		err = d.provision.Work(ctx, j.RequestID)
+	case queue.Plan:
+		err = d.plan.Work(ctx, j.RequestID)
 	case queue.Reconcile:
 		err = d.reconcile.Work(ctx, j.RequestID)
 	default:

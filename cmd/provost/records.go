@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/plan"
 	"github.com/provosthq/provost/host/provision"
 	"github.com/provosthq/provost/host/queue"
 	"github.com/provosthq/provost/host/reconcile"
@@ -30,13 +32,25 @@ func (t tx) Enqueue(ctx context.Context, kind, requestID string, at time.Time) e
 
 func (t tx) CompleteJob(ctx context.Context) error { return t.d.queue.Complete(ctx, t.SQL()) }
 
+// AddRequest, Accept and Disable are what plans have done.
+func (t tx) AddRequest(ctx context.Context, r *host.UserProvisioningRequest) error {
+	return t.d.provision.AddPlanned(ctx, t, r)
+}
+
+func (t tx) Accept(ctx context.Context, u *host.User, a *host.UserProvAccount) error {
+	return host.Errorf(host.Unsupported, "%s has no rules that take the target's values for ours", a.AppName)
+}
+
+func (t tx) Disable(ctx context.Context, u *host.User) error {
+	_, err := t.d.provision.Disable(ctx, t, u)
+	return err
+}
+
 type txStore struct{ d *daemon }
 
-type provisionStore struct{ txStore }
-
-// Update inserts the jobs of a transaction all at once: an import makes a
-// thousand of them.
-func (s provisionStore) Update(ctx context.Context, fn func(provision.Tx) error) error {
+// update runs fn in a transaction whose jobs are inserted all at once at its
+// end: an import makes a thousand of them.
+func (s txStore) update(ctx context.Context, fn func(tx) error) error {
 	return s.d.store.Update(ctx, func(t *store.Tx) error {
 		var jobs []queue.Entry // fn may run again
 		if err := fn(tx{t, s.d, &jobs}); err != nil {
@@ -44,6 +58,22 @@ func (s provisionStore) Update(ctx context.Context, fn func(provision.Tx) error)
 		}
 		return s.d.queue.Enqueue(ctx, t.SQL(), jobs...)
 	})
+}
+
+type planStore struct{ txStore }
+
+func (s planStore) Update(ctx context.Context, fn func(plan.Tx) error) error {
+	return s.update(ctx, func(t tx) error { return fn(t) })
+}
+
+func (s planStore) View(ctx context.Context, fn func(plan.Tx) error) error {
+	return s.d.store.View(ctx, func(t *store.Tx) error { return fn(tx{Tx: t, d: s.d}) })
+}
+
+type provisionStore struct{ txStore }
+
+func (s provisionStore) Update(ctx context.Context, fn func(provision.Tx) error) error {
+	return s.update(ctx, func(t tx) error { return fn(t) })
 }
 
 func (s provisionStore) View(ctx context.Context, fn func(provision.Tx) error) error {

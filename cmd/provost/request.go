@@ -297,7 +297,7 @@ func newReconcileCommand(s *session) *cobra.Command {
 	cmd.Flags().BoolVar(&wait, "wait", false, "show progress and wait until it is analyzed (and committed)")
 	cmd.Flags().BoolVar(&commit, "commit", false, "commit without a review")
 	_ = cmd.MarkFlagRequired("app") // fails only for a flag that does not exist
-	cmd.AddCommand(newReconcileCommit(s))
+	cmd.AddCommand(newReconcileProcess(s), newReconcileCommit(s))
 	return cmd
 }
 

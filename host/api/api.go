@@ -101,6 +101,7 @@ func Handler(s Service, version string) http.Handler {
 	requests(a, s)
 	accounts(a, s)
 	targets(a, s)
+	plans(a, s)
 	mux.HandleFunc("POST /api/v1/users/import", importUsers(s))
 	return mux
 }

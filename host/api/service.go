@@ -12,6 +12,7 @@ import (
 // where the caller can do something about them.
 type Service interface {
 	TargetService
+	PlanService
 
 	Status(ctx context.Context) (Status, error)
 

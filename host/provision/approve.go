@@ -36,8 +36,11 @@ func (e *Engine) requireApproval(ctx context.Context, tx Tx, app *host.UserProvi
 		return nil
 	}
 	if u == nil {
-		if u, err = tx.User(ctx, r.UserId); err != nil {
-			return err
+		u = new(host.User) // of an account of nobody: an administrator decides
+		if r.UserId != "" {
+			if u, err = tx.User(ctx, r.UserId); err != nil {
+				return err
+			}
 		}
 	}
 	return e.ask(ctx, tx, app, u, r)
@@ -148,7 +151,7 @@ func (e *Engine) Approve(ctx context.Context, tx Tx, id, reason string) (*host.U
 	if err := e.log(ctx, tx, r, "approved", reason, nil); err != nil {
 		return nil, err
 	}
-	if err := e.next(ctx, tx, r.AppName, r.UserId); err != nil {
+	if err := e.next(ctx, tx, r); err != nil {
 		return nil, err
 	}
 	return tx.Request(ctx, id)
@@ -250,7 +253,7 @@ func (e *Engine) lockRequest(ctx context.Context, tx Tx, id string) (*host.UserP
 	if err != nil {
 		return nil, err
 	}
-	if err := tx.LockLane(ctx, r.AppName, r.UserId); err != nil {
+	if err := tx.LockLane(ctx, r.AppName, laneOf(r)); err != nil {
 		return nil, err
 	}
 	return tx.Request(ctx, id)

@@ -31,8 +31,11 @@ type Tx interface {
 	UpdateRequest(ctx context.Context, r *host.UserProvisioningRequest, expectAttempt int) error
 	LockLane(ctx context.Context, app, userID string) error
 	OpenLaneRequests(ctx context.Context, app, userID string) ([]*host.UserProvisioningRequest, error)
+	// OpenAccountRequests are those of an account of nobody.
+	OpenAccountRequests(ctx context.Context, accountID string) ([]*host.UserProvisioningRequest, error)
 	InsertLog(ctx context.Context, l *host.UserProvisioningLog) error
 
+	Account(ctx context.Context, id string) (*host.UserProvAccount, error)
 	AccountByExternalId(ctx context.Context, app, externalID string) (*host.UserProvAccount, error)
 	AccountByUser(ctx context.Context, app, userID string) (*host.UserProvAccount, error)
 	PutAccount(ctx context.Context, a *host.UserProvAccount) error

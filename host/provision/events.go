@@ -458,7 +458,7 @@ func (e *Engine) CompleteManually(ctx context.Context, tx Tx, id, note string) (
 
 // end stores the end of a request, and gives the next one of its lane a job.
 func (e *Engine) end(ctx context.Context, tx Tx, r *host.UserProvisioningRequest, expectAttempt int, state host.RequestState, status, details string, trace *host.CallTrace) error {
-	if err := tx.LockLane(ctx, r.AppName, r.UserId); err != nil {
+	if err := tx.LockLane(ctx, r.AppName, laneOf(r)); err != nil {
 		return err
 	}
 	now := e.Now().UTC()
@@ -474,5 +474,38 @@ func (e *Engine) end(ctx context.Context, tx Tx, r *host.UserProvisioningRequest
 	if wasEnded {
 		return nil // its lane went on long ago
 	}
-	return e.next(ctx, tx, r.AppName, r.UserId)
+	return e.next(ctx, tx, r)
+}
+
+// AddPlanned makes the request of a planned change. r has its Operation,
+// AppName, UserId or UserProvAccountId, ChangedAttributes, Reason and PlanId;
+// the rest is filled in. It is Unsupported where the app does not allow the
+// operation and nothing stands in for it.
+func (e *Engine) AddPlanned(ctx context.Context, tx Tx, r *host.UserProvisioningRequest) error {
+	app, err := tx.Config(ctx, r.AppName)
+	if err != nil {
+		return err
+	}
+	asked := r.Operation
+	if ok, err := e.resolve(ctx, app, r); err != nil {
+		return err
+	} else if !ok {
+		return host.Errorf(host.Unsupported, "%s can't be done in %s: the app's operations and its connector do not have it", asked, r.AppName)
+	}
+	r.ConnectedAppId, r.UserProvConfigId, r.Parameters, r.Preview = app.ConnectedAppId, app.Id, app.Parameters, app.InPreview(r.Operation)
+	if r.UserId != "" {
+		u, err := tx.User(ctx, r.UserId)
+		if err != nil {
+			return err
+		}
+		rules, err := e.Rules(r.AppName)
+		if err != nil {
+			return err
+		}
+		if r.Attributes, err = rules.Apply(u); err != nil {
+			return err
+		}
+		r.ManagerId = u.ManagerId
+	}
+	return e.add(ctx, tx, r)
 }

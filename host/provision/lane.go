@@ -10,9 +10,34 @@ import (
 	"github.com/provosthq/provost/host"
 )
 
-// A lane is the requests of one user in one app. They are worked on one after
+// A lane is the requests of one user in one app, or of one account of nobody.
+// They are worked on one after
 // the other, in the order in which they were made; what waits for its date lets
 // others pass, what waits for a person's approval only those that take away.
+
+// laneOf names the lane of a request within its app.
+func laneOf(r *host.UserProvisioningRequest) string {
+	if r.UserId == "" {
+		return "account:" + r.UserProvAccountId
+	}
+	return r.UserId
+}
+
+// lockLane makes everybody else who wants the lane of a request wait, and
+// returns what is open there.
+func lockLane(ctx context.Context, tx Tx, r *host.UserProvisioningRequest) ([]*host.UserProvisioningRequest, error) {
+	if err := tx.LockLane(ctx, r.AppName, laneOf(r)); err != nil {
+		return nil, err
+	}
+	return openInLane(ctx, tx, r)
+}
+
+func openInLane(ctx context.Context, tx Tx, r *host.UserProvisioningRequest) ([]*host.UserProvisioningRequest, error) {
+	if r.UserId == "" {
+		return tx.OpenAccountRequests(ctx, r.UserProvAccountId)
+	}
+	return tx.OpenLaneRequests(ctx, r.AppName, r.UserId)
+}
 
 // front is the request of a lane whose turn it is; nil for none. open are the
 // lane's requests that have not ended, oldest first.
@@ -32,10 +57,7 @@ func front(open []*host.UserProvisioningRequest, now time.Time) *host.UserProvis
 
 // add stores a request and, if it is its turn, its job.
 func (e *Engine) add(ctx context.Context, tx Tx, r *host.UserProvisioningRequest) error {
-	if err := tx.LockLane(ctx, r.AppName, r.UserId); err != nil {
-		return err
-	}
-	open, err := tx.OpenLaneRequests(ctx, r.AppName, r.UserId)
+	open, err := lockLane(ctx, tx, r)
 	if err != nil {
 		return err
 	}
@@ -84,18 +106,18 @@ func (e *Engine) addBehind(ctx context.Context, tx Tx, open []*host.UserProvisio
 	return nil // the end of the one before gives it its job
 }
 
-// next gives a job to the request of a lane whose turn it now is, unless it
-// has one. The lane must be locked.
-func (e *Engine) next(ctx context.Context, tx Tx, app, userID string) error {
-	open, err := tx.OpenLaneRequests(ctx, app, userID)
+// next gives a job to the request whose turn it now is in the lane of r, unless
+// it has one. The lane must be locked.
+func (e *Engine) next(ctx context.Context, tx Tx, r *host.UserProvisioningRequest) error {
+	open, err := openInLane(ctx, tx, r)
 	if err != nil {
 		return err
 	}
-	r := front(open, e.Now())
-	if r == nil || r.Queued || r.WaitsFor != "" {
+	first := front(open, e.Now())
+	if first == nil || first.Queued || first.WaitsFor != "" {
 		return nil
 	}
-	return e.enqueue(ctx, tx, r, time.Time{})
+	return e.enqueue(ctx, tx, first, time.Time{})
 }
 
 // enqueue gives a request that has no job one, due at a time (zero: now).

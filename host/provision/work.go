@@ -19,7 +19,7 @@ import (
 type attempt struct {
 	request *host.UserProvisioningRequest
 	app     *host.UserProvisioningConfig
-	user    *host.User
+	user    *host.User            // nil for an account of nobody
 	account *host.UserProvAccount // nil if the user has none
 	limits  []TargetLimits
 	// at is when its turn comes; before is when the attempt before this one
@@ -98,10 +98,7 @@ func (e *Engine) begin(ctx context.Context, id string) (*attempt, error) {
 		if r.State.Ended() {
 			return tx.CompleteJob(ctx)
 		}
-		if err := tx.LockLane(ctx, r.AppName, r.UserId); err != nil {
-			return err
-		}
-		open, err := tx.OpenLaneRequests(ctx, r.AppName, r.UserId)
+		open, err := lockLane(ctx, tx, r)
 		if err != nil {
 			return err
 		}
@@ -128,13 +125,19 @@ func (e *Engine) begin(ctx context.Context, id string) (*attempt, error) {
 			}
 			return tx.CompleteJob(ctx)
 		}
-		if next.user, err = tx.User(ctx, r.UserId); err != nil {
-			return err
-		}
-		if next.account, err = tx.AccountByUser(ctx, r.AppName, r.UserId); host.CodeOf(err) == host.NotFound {
-			next.account = nil
-		} else if err != nil {
-			return err
+		if r.UserId == "" {
+			if next.account, err = tx.Account(ctx, r.UserProvAccountId); err != nil {
+				return err
+			}
+		} else {
+			if next.user, err = tx.User(ctx, r.UserId); err != nil {
+				return err
+			}
+			if next.account, err = tx.AccountByUser(ctx, r.AppName, r.UserId); host.CodeOf(err) == host.NotFound {
+				next.account = nil
+			} else if err != nil {
+				return err
+			}
 		}
 		if asks, err := e.asksForCreate(ctx, tx, next); err != nil {
 			return err
@@ -192,9 +195,13 @@ func (e *Engine) begin(ctx context.Context, id string) (*attempt, error) {
 
 // explain logs what a request begins from, for the person who asked for it.
 func (e *Engine) explain(ctx context.Context, tx Tx, a *attempt) error {
-	matched := "no account of " + a.user.DisplayName() + " is known"
+	whose := "nobody"
+	if a.user != nil {
+		whose = a.user.DisplayName()
+	}
+	matched := "no account of " + whose + " is known"
 	if c := a.account; c != nil {
-		matched = fmt.Sprintf("account %s %q of %s (%s)", c.ExternalUserId, c.ExternalUsername, a.user.DisplayName(), c.Name())
+		matched = fmt.Sprintf("account %s %q of %s (%s)", c.ExternalUserId, c.ExternalUsername, whose, c.Name())
 	}
 	if err := e.log(ctx, tx, a.request, "matched", matched, nil); err != nil {
 		return err
@@ -238,8 +245,10 @@ func (a *attempt) input(op pdk.Operation) pdk.Input {
 	in.UserProvisioningRequestId, in.UserId, in.NamedCredDevName = r.Id, r.UserId, a.app.NamedCredentialId
 	in.Attributes, in.ChangedAttributes, in.Parameters = r.Attributes, r.ChangedAttributes, r.Parameters
 	in.Attempt, in.IdempotencyKey, in.PendingToken = r.Attempt, r.Id, r.PendingToken
-	u := a.user.User
-	in.User = &u
+	if a.user != nil {
+		u := a.user.User
+		in.User = &u
+	}
 	in.UserProvisioningRequest = &pdk.UserProvisioningRequest{
 		Id: r.Id, Name: r.Name(), AppName: r.AppName, ApprovalStatus: string(r.ApprovalStatus), ConnectedAppId: r.ConnectedAppId,
 		ExternalUserId: r.ExternalUserId, ManagerId: r.ManagerId, Operation: string(r.Operation), OwnerId: r.OwnerId, ParentId: r.ParentId,
@@ -355,7 +364,7 @@ func (e *Engine) create(ctx context.Context, a *attempt) answer {
 // finish stores what came of an attempt.
 func (e *Engine) finish(ctx context.Context, tx Tx, a *attempt, got answer) error {
 	r := a.request
-	if err := tx.LockLane(ctx, r.AppName, r.UserId); err != nil {
+	if _, err := lockLane(ctx, tx, r); err != nil {
 		return err
 	}
 	r.Connector = got.trace.Connector
@@ -529,7 +538,9 @@ func (e *Engine) store(ctx context.Context, tx Tx, a *attempt, got answer) error
 	if account == nil {
 		account = &host.UserProvAccount{Id: host.NewID(), AppName: r.AppName, ConnectedAppId: r.ConnectedAppId, CreatedDate: now, Active: true}
 	}
-	account.UserId, account.LinkState, account.LastModifiedDate = r.UserId, host.Linked, now
+	if account.LastModifiedDate = now; r.UserId != "" {
+		account.UserId, account.LinkState = r.UserId, host.Linked
+	}
 	keep(&account.ExternalUserId, o.ExternalUserId)
 	keep(&account.ExternalUsername, o.ExternalUsername)
 	keep(&account.ExternalFirstName, o.ExternalFirstName)

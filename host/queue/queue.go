@@ -31,6 +31,7 @@ const (
 	// Urgent is for requests that a person waits for: they overtake the bulk.
 	Urgent    = "urgent"
 	Reconcile = "reconcile"
+	Plan      = "plan"
 )
 
 // Job is one attempt at a request.
@@ -105,7 +106,7 @@ func New(ctx context.Context, db *sql.DB, dialect, url string, o Options, work f
 		q.working = true
 		workers := max(1, o.Workers)
 		turns := make(chan struct{}, workers)
-		config.Queues = map[string]river.QueueConfig{Provision: {MaxWorkers: fetchedAhead * workers}, Urgent: {MaxWorkers: urgentWorkers}, Reconcile: {MaxWorkers: max(1, o.ReconcileWorkers)}}
+		config.Queues = map[string]river.QueueConfig{Provision: {MaxWorkers: fetchedAhead * workers}, Urgent: {MaxWorkers: urgentWorkers}, Reconcile: {MaxWorkers: max(1, o.ReconcileWorkers)}, Plan: {MaxWorkers: 1}}
 		config.Workers = river.NewWorkers()
 		river.AddWorker(config.Workers, river.WorkFunc(func(ctx context.Context, job *river.Job[args]) error {
 			if job.Args.Queue == Provision {
@@ -273,7 +274,7 @@ func (q *Queue) Depth(ctx context.Context, db *sql.Tx) (map[string]int64, error)
 		return nil, err
 	}
 	defer rows.Close()
-	depth := map[string]int64{Provision: 0, Urgent: 0, Reconcile: 0}
+	depth := map[string]int64{Provision: 0, Urgent: 0, Reconcile: 0, Plan: 0}
 	for rows.Next() {
 		var name string
 		var n int64

@@ -135,6 +135,18 @@ CREATE TABLE target_states (
 	name TEXT PRIMARY KEY, failures {bigint} NOT NULL, since {time}, rest_until {time}, probe_id TEXT, retry_after {time},
 	answered {time}, next_date {time}, last_error TEXT NOT NULL
 )
+`, nil}, {6, "plans", `
+CREATE TABLE plans (
+	number {number}, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, state TEXT NOT NULL CHECK (state IN (` + quoted(host.PlanStates) + `)),
+	app_name TEXT NOT NULL, dry_run BOOLEAN NOT NULL, policy {json} NOT NULL, reason TEXT NOT NULL, counts {json}, accounts {bigint} NOT NULL,
+	made {bigint} NOT NULL, refused {bigint} NOT NULL, digest TEXT NOT NULL, actor TEXT NOT NULL, decided_by TEXT NOT NULL, decision_reason TEXT NOT NULL,
+	created_date {time} NOT NULL, decided_date {time}, completed_date {time}
+);
+CREATE TABLE planned_changes (
+	number {number}, plan_id TEXT NOT NULL, operation TEXT NOT NULL, user_id TEXT, user_prov_account_id TEXT, subject TEXT NOT NULL,
+	differences {json}, reason TEXT NOT NULL, fingerprint TEXT NOT NULL, request_id TEXT, error TEXT
+);
+CREATE INDEX planned_changes_by_plan ON planned_changes (plan_id, number)
 `, nil}, {8, "requests that wait for their target", `
 DROP TABLE lanes;
 ALTER TABLE user_provisioning_requests ADD COLUMN queued BOOLEAN NOT NULL DEFAULT TRUE;

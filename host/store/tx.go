@@ -349,6 +349,14 @@ func (t *Tx) OpenLaneRequests(ctx context.Context, app, userID string) ([]*host.
 		" FROM user_provisioning_requests WHERE app_name = ? AND user_id = ? AND state NOT IN ("+ended+") ORDER BY number LIMIT 10000", app, userID)
 }
 
+// OpenAccountRequests returns the requests of an account of nobody that have
+// not ended, oldest first.
+func (t *Tx) OpenAccountRequests(ctx context.Context, accountID string) ([]*host.UserProvisioningRequest, error) {
+	var list []*host.UserProvisioningRequest
+	return list, t.scan(ctx, &list, "SELECT "+t.recordOf((*host.UserProvisioningRequest)(nil)).columns+
+		" FROM user_provisioning_requests WHERE user_prov_account_id = ? AND user_id IS NULL AND state NOT IN ("+ended+") ORDER BY number LIMIT 10000", accountID)
+}
+
 // ended are the states in which nothing more happens to a request.
 var ended = func() string {
 	var list []host.RequestState
