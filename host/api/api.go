@@ -106,22 +106,24 @@ func Handler(s Service, version string) http.Handler {
 	return mux
 }
 
-type page struct {
+// Page is a part of the query of each listing. (What is embedded must be
+// exported: huma sees nothing else.)
+type Page struct {
 	Limit int `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 }
 
 func users(a huma.API, s Service) {
-	type byName struct {
+	type ByName struct {
 		User string `path:"user" doc:"Id or username"`
 	}
 	huma.Get(a, "/api/v1/users", func(ctx context.Context, in *struct {
-		page
+		Page
 		Query string `query:"query" doc:"Part of a username, name or e-mail"`
 		After string `query:"after" doc:"Id of the last user of the page before"`
 	}) (*body[[]*host.User], error) {
 		return listed(s.Users(ctx, in.Query, in.After, in.Limit))
 	})
-	huma.Get(a, "/api/v1/users/{user}", func(ctx context.Context, in *byName) (*body[*host.User], error) {
+	huma.Get(a, "/api/v1/users/{user}", func(ctx context.Context, in *ByName) (*body[*host.User], error) {
 		return answer(s.User(ctx, in.User))
 	})
 	huma.Post(a, "/api/v1/users", func(ctx context.Context, in *struct{ RawBody []byte }) (*body[*host.User], error) {
@@ -131,7 +133,7 @@ func users(a huma.API, s Service) {
 		}
 		return answer(s.PutUser(ctx, u))
 	})
-	huma.Delete(a, "/api/v1/users/{user}", func(ctx context.Context, in *byName) (*struct{}, error) {
+	huma.Delete(a, "/api/v1/users/{user}", func(ctx context.Context, in *ByName) (*struct{}, error) {
 		if err := s.DeleteUser(ctx, in.User); err != nil {
 			return nil, problem(err)
 		}
@@ -192,11 +194,11 @@ func named(r *host.UserProvisioningRequest) *Request {
 }
 
 func requests(a huma.API, s Service) {
-	type byID struct {
+	type ByID struct {
 		ID string `path:"id" doc:"Id, name (UPR-000042) or number"`
 	}
 	huma.Get(a, "/api/v1/requests", func(ctx context.Context, in *struct {
-		page
+		Page
 		App       string   `query:"app"`
 		User      string   `query:"user"`
 		State     []string `query:"state"`
@@ -214,7 +216,7 @@ func requests(a huma.API, s Service) {
 		}
 		return answer(shown, err)
 	})
-	huma.Get(a, "/api/v1/requests/{id}", func(ctx context.Context, in *byID) (*body[*Request], error) {
+	huma.Get(a, "/api/v1/requests/{id}", func(ctx context.Context, in *ByID) (*body[*Request], error) {
 		r, logs, err := s.Request(ctx, in.ID)
 		shown := named(r)
 		for _, l := range logs {
@@ -233,7 +235,7 @@ func requests(a huma.API, s Service) {
 		return answer(named(r), err)
 	})
 	act := func(verb string, do func(ctx context.Context, id string) (*host.UserProvisioningRequest, error)) {
-		huma.Post(a, "/api/v1/requests/{id}/"+verb, func(ctx context.Context, in *byID) (*body[*Request], error) {
+		huma.Post(a, "/api/v1/requests/{id}/"+verb, func(ctx context.Context, in *ByID) (*body[*Request], error) {
 			r, err := do(ctx, in.ID)
 			return answer(named(r), err)
 		})
@@ -242,7 +244,7 @@ func requests(a huma.API, s Service) {
 	act("cancel", s.Cancel)
 	act("commit", s.Commit)
 	huma.Post(a, "/api/v1/requests/{id}/complete", func(ctx context.Context, in *struct {
-		byID
+		ByID
 		Body struct {
 			Note string `json:"note"`
 		}
@@ -269,7 +271,7 @@ func shownAccount(u *host.UserProvAccount) *Account {
 
 func accounts(a huma.API, s Service) {
 	huma.Get(a, "/api/v1/accounts", func(ctx context.Context, in *struct {
-		page
+		Page
 		App     string `query:"app"`
 		User    string `query:"user"`
 		State   string `query:"state" doc:"linked, duplicate, orphaned or ignored"`

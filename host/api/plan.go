@@ -44,7 +44,7 @@ func shownPlan(p *host.Plan, err error) (*body[*Plan], error) {
 }
 
 func plans(a huma.API, s PlanService) {
-	type byID struct {
+	type ByID struct {
 		ID string `path:"id" doc:"Id, name (PLN-000042) or number"`
 	}
 	huma.Post(a, "/api/v1/apps/{app}/process", func(ctx context.Context, in *struct {
@@ -69,16 +69,16 @@ func plans(a huma.API, s PlanService) {
 		}
 		return answer(shown, err)
 	})
-	huma.Get(a, "/api/v1/plans/{id}", func(ctx context.Context, in *byID) (*body[*Plan], error) { return shownPlan(s.Plan(ctx, in.ID)) })
+	huma.Get(a, "/api/v1/plans/{id}", func(ctx context.Context, in *ByID) (*body[*Plan], error) { return shownPlan(s.Plan(ctx, in.ID)) })
 	huma.Get(a, "/api/v1/plans/{id}/changes", func(ctx context.Context, in *struct {
-		byID
-		page
-		After int64 `query:"after" doc:"Number of the last change of the page before"`
+		ID    string `path:"id"`
+		Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+		After int64  `query:"after" doc:"Number of the last change of the page before"`
 	}) (*body[[]*host.PlannedChange], error) {
 		return listed(s.PlannedChanges(ctx, in.ID, in.After, in.Limit))
 	})
 	type decision struct {
-		byID
+		ByID
 		Body struct {
 			Reason string `json:"reason,omitempty"`
 			Digest string `json:"digest,omitempty" doc:"Only if the plan has this one"`

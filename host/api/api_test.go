@@ -1,0 +1,80 @@
+package api_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/api"
+)
+
+// recorded is a service that notes what it was asked.
+type recorded struct {
+	api.Service
+	limit int
+	id    string
+}
+
+func (r *recorded) Requests(_ context.Context, f api.RequestFilter) ([]*host.UserProvisioningRequest, error) {
+	r.limit = f.Limit
+	return nil, nil
+}
+
+func (r *recorded) Complete(_ context.Context, id, note string) (*host.UserProvisioningRequest, error) {
+	r.id = id + " " + note
+	return &host.UserProvisioningRequest{}, nil
+}
+
+func TestListingsKeepToTheirLimit(t *testing.T) {
+	s := &recorded{}
+	h := api.Handler(s, "test")
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/requests?limit=7", nil))
+	require.Equal(t, 7, s.limit)
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/requests", nil))
+	require.Equal(t, 100, s.limit)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/requests?limit=1001", nil))
+	require.Equal(t, http.StatusUnprocessableEntity, w.Code)
+}
+
+func TestAnActionIsDoneToTheRequestThatThePathNames(t *testing.T) {
+	s := &recorded{}
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/api/v1/requests/42/complete", strings.NewReader(`{"note":"by hand"}`))
+	r.Header.Set("Content-Type", "application/json")
+	api.Handler(s, "test").ServeHTTP(httptest.NewRecorder(), r)
+	require.Equal(t, "42 by hand", s.id)
+}
+
+func TestEveryPathParameterIsDescribed(t *testing.T) {
+	w := httptest.NewRecorder()
+	api.Handler(&recorded{}, "test").ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/openapi.json", nil))
+	var doc struct {
+		Paths map[string]map[string]struct {
+			Parameters []struct{ Name, In string }
+		}
+	}
+	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &doc))
+	require.NotEmpty(t, doc.Paths)
+	names := regexp.MustCompile(`\{(\w+)\}`)
+	for path, methods := range doc.Paths {
+		for method, op := range methods {
+			var have []string
+			for _, p := range op.Parameters {
+				if p.In == "path" {
+					have = append(have, p.Name)
+				}
+			}
+			for _, m := range names.FindAllStringSubmatch(path, -1) {
+				require.Contains(t, have, m[1], fmt.Sprintf("%s %s: a parameter that nobody reads", method, path))
+			}
+		}
+	}
+}
