@@ -33,6 +33,9 @@ type Tx interface {
 	OpenLaneRequests(ctx context.Context, app, userID string) ([]*host.UserProvisioningRequest, error)
 	// OpenAccountRequests are those of an account of nobody.
 	OpenAccountRequests(ctx context.Context, accountID string) ([]*host.UserProvisioningRequest, error)
+	// UncertainRequests returns the requests of a lane that ended without anybody
+	// knowing whether they made an account, newest first.
+	UncertainRequests(ctx context.Context, app, userID string) ([]*host.UserProvisioningRequest, error)
 	InsertLog(ctx context.Context, l *host.UserProvisioningLog) error
 
 	Account(ctx context.Context, id string) (*host.UserProvAccount, error)

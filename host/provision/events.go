@@ -200,7 +200,17 @@ func (e *Engine) followIn(ctx context.Context, tx Tx, app *host.UserProvisioning
 			return 0, err
 		}
 	}
-	list, err := e.consequences(app, rules, before, after, was, is, account, project(account, open))
+	p := project(account, open)
+	if !is.on && !p.exists { // one that was made without our knowing it is taken away, too
+		left, err := tx.UncertainRequests(ctx, app.AppName, after.Id)
+		if err != nil {
+			return 0, err
+		}
+		if len(left) > 0 {
+			p.exists, p.active = true, true
+		}
+	}
+	list, err := e.consequences(app, rules, before, after, was, is, account, p)
 	if err != nil {
 		return 0, err
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -33,6 +34,8 @@ type world struct {
 	mu    sync.Mutex
 	now   time.Time
 	rules map[string]*appRules
+	// crashInEnd: the process dies in the transaction that ends a job.
+	crashInEnd bool
 	// limits are the bounds of the targets; nil for none.
 	limits func(app *host.UserProvisioningConfig) []provision.TargetLimits
 }
@@ -47,7 +50,13 @@ func newWorld(t testing.TB, url string) *world {
 	s, err := store.Open(t.Context(), url, store.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	_, err = s.DB().ExecContext(t.Context(), "CREATE TABLE IF NOT EXISTS harness_jobs (id TEXT PRIMARY KEY, request_id TEXT NOT NULL, due BIGINT NOT NULL)")
+	return newWorldOver(t, s)
+}
+
+// newWorldOver is a world over a store that is open already.
+func newWorldOver(t testing.TB, s *store.Store) *world {
+	t.Helper()
+	_, err := s.DB().ExecContext(t.Context(), "CREATE TABLE IF NOT EXISTS harness_jobs (id TEXT PRIMARY KEY, request_id TEXT NOT NULL, due BIGINT NOT NULL)")
 	require.NoError(t, err)
 	w := &world{t: t, store: s, target: newTarget(), now: time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC), rules: map[string]*appRules{}}
 	w.engine = provision.New(provision.Options{Store: w, Connectors: w.target, Now: w.clock, Rules: func(app string) (provision.Rules, error) {
@@ -99,6 +108,9 @@ func (t harnessTx) CompleteJob(ctx context.Context) error {
 	id, ok := ctx.Value(harnessJob{}).(string)
 	if !ok {
 		return errors.New("CompleteJob outside a job")
+	}
+	if t.w.crashInEnd {
+		panic(crash{})
 	}
 	_, err := t.SQL().ExecContext(ctx, fmt.Sprintf("DELETE FROM harness_jobs WHERE id = '%s'", id))
 	return err
@@ -340,10 +352,14 @@ type target struct {
 	down func(in pdk.Input) bool
 	// before is called at the start of each call, outside of any lock.
 	before func(op pdk.Operation, in pdk.Input)
+	// chance gives the answer to a call for which none is laid down; nil for
+	// the target's own.
+	chance func(op pdk.Operation, in pdk.Input) *reply
 }
 
 type targetAccount struct {
 	ID, UserName   string
+	Person         string // whom it was made for
 	Active, Frozen bool
 	Attributes     map[string]any
 }
@@ -360,9 +376,14 @@ type reply struct {
 	out  *pdk.Output
 	err  error
 	acts bool
+	// crash: the process dies, once the target has acted or before.
+	crash bool
 	// status is the HTTP status that the host saw; 0 with an err: no answer.
 	status int
 }
+
+// crash ends a process.
+type crash struct{}
 
 func newTarget() *target {
 	return &target{accounts: map[string]*targetAccount{}, replies: map[pdk.Operation][]reply{}}
@@ -440,14 +461,22 @@ func (t *target) Call(ctx context.Context, app *host.UserProvisioningConfig, op 
 		trace.Callouts[0].Status, trace.Callouts[0].Error = 0, "connection refused"
 		return pdk.Output{}, trace, host.Errorf(host.Unavailable, "connection refused")
 	}
+	var r *reply
 	if len(t.replies[op]) > 0 {
-		r := t.replies[op][0]
+		r = &t.replies[op][0]
 		t.replies[op] = t.replies[op][1:]
+	} else if t.chance != nil {
+		r = t.chance(op, in)
+	}
+	if r != nil {
 		if r.status != 0 {
 			trace.Callouts[0].Status = r.status
 		}
 		if r.acts {
 			_, _ = t.act(op, in) // what came of it is what gets lost
+		}
+		if r.crash {
+			panic(crash{})
 		}
 		if r.out != nil {
 			return *r.out, trace, r.err
@@ -463,7 +492,7 @@ func (t *target) Call(ctx context.Context, app *host.UserProvisioningConfig, op 
 func (t *target) act(op pdk.Operation, in pdk.Input) (pdk.Output, error) {
 	name, _ := in.Attributes["userName"].(string)
 	var a *targetAccount
-	if in.UserProvAccount != nil && in.UserProvAccount.ExternalUserId != "" {
+	if op != pdk.OpCreate && in.UserProvAccount != nil && in.UserProvAccount.ExternalUserId != "" {
 		a = t.accounts[in.UserProvAccount.ExternalUserId]
 	} else {
 		for _, one := range t.accounts {
@@ -477,14 +506,20 @@ func (t *target) act(op pdk.Operation, in pdk.Input) (pdk.Output, error) {
 		return pdk.Output{}, host.Errorf(host.AlreadyExists, "there is an account %q", name)
 	case op == pdk.OpCreate:
 		t.made++
-		a = &targetAccount{ID: fmt.Sprintf("ext-%d", t.made), Active: true}
+		a = &targetAccount{ID: fmt.Sprintf("ext-%d", t.made), Person: in.UserId, Active: true}
 		t.accounts[a.ID] = a
 	case a == nil:
 		return pdk.Output{}, host.Errorf(host.NotFound, "there is no such account")
 	}
 	switch op {
-	case pdk.OpCreate, pdk.OpUpdate:
-		a.UserName, a.Attributes = name, in.Attributes
+	case pdk.OpCreate:
+		a.UserName, a.Attributes = name, maps.Clone(in.Attributes)
+	case pdk.OpUpdate: // nothing but what is said to have changed
+		a.Attributes = maps.Clone(a.Attributes)
+		for _, path := range in.ChangedAttributes {
+			a.Attributes[path] = in.Attributes[path]
+		}
+		a.UserName, _ = a.Attributes["userName"].(string)
 	case pdk.OpActivate:
 		a.Active = true
 	case pdk.OpDeactivate:

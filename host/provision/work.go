@@ -22,6 +22,9 @@ type attempt struct {
 	user    *host.User            // nil for an account of nobody
 	account *host.UserProvAccount // nil if the user has none
 	limits  []TargetLimits
+	// left are earlier requests of which nobody knows whether they made an
+	// account; none where the user has one.
+	left []*host.UserProvisioningRequest
 	// at is when its turn comes; before is when the attempt before this one
 	// began.
 	at     time.Time
@@ -135,6 +138,10 @@ func (e *Engine) begin(ctx context.Context, id string) (*attempt, error) {
 			}
 			if next.account, err = tx.AccountByUser(ctx, r.AppName, r.UserId); host.CodeOf(err) == host.NotFound {
 				next.account = nil
+				if next.left, err = tx.UncertainRequests(ctx, r.AppName, r.UserId); err != nil {
+					return err
+				}
+				r.Uncertain = r.Uncertain || len(next.left) > 0
 			} else if err != nil {
 				return err
 			}
@@ -282,6 +289,9 @@ func (e *Engine) perform(ctx context.Context, a *attempt) answer {
 		done.asCreate = r.Operation == host.Create
 		return done
 	}
+	if r.Operation == host.Create && a.account != nil {
+		return e.bring(ctx, a, answer{details: "the account was there already"})
+	}
 	if r.Operation == host.Create || r.Operation == host.Update && a.account == nil {
 		if r.Operation == host.Update && !a.app.Allows(host.Create) {
 			return answer{err: host.Errorf(host.NotFound, "the user has no account to update, and Create is not among the app's operations")}
@@ -291,7 +301,25 @@ func (e *Engine) perform(ctx context.Context, a *attempt) answer {
 	if a.account == nil {
 		switch r.Operation {
 		case host.Deactivate, host.Freeze, host.Delete:
-			return answer{nothing: true, status: "completed", details: "there was no account"}
+			nothing := answer{nothing: true, status: "completed", details: "there was no account"}
+			if canRead, err := e.Connectors.Supports(a.app, pdk.OpRead); len(a.left) == 0 || err != nil || !canRead {
+				nothing.err = err
+				return nothing
+			}
+			found := e.lookAround(ctx, a)
+			switch {
+			case host.CodeOf(found.err) == host.NotFound:
+				nothing.trace = found.trace
+				return nothing
+			case found.err != nil:
+				return found
+			}
+			if found.err = e.link(ctx, a, found); found.err != nil {
+				return found
+			}
+			done := e.call(ctx, a, exportOf(r.Operation))
+			done.trace.Callouts = append(found.trace.Callouts, done.trace.Callouts...)
+			return done
 		case host.Read:
 			return e.lookUp(ctx, a)
 		case host.Activate, host.Reactivate:
@@ -333,7 +361,10 @@ func (e *Engine) create(ctx context.Context, a *attempt) answer {
 	}
 	var looked host.CallTrace
 	if a.request.Uncertain && canRead {
-		found := e.lookUp(ctx, a)
+		found := e.lookAround(ctx, a)
+		if found.err == nil {
+			return e.take(ctx, a, found)
+		}
 		if host.CodeOf(found.err) != host.NotFound {
 			return found
 		}
@@ -346,7 +377,7 @@ func (e *Engine) create(ctx context.Context, a *attempt) answer {
 		found := e.lookUp(ctx, a)
 		found.trace.Callouts = append(made.trace.Callouts, found.trace.Callouts...)
 		if found.err == nil {
-			return found
+			return e.take(ctx, a, found)
 		}
 		if host.CodeOf(found.err) != host.NotFound {
 			return found
@@ -395,6 +426,11 @@ func (e *Engine) finish(ctx context.Context, tx Tx, a *attempt, got answer) erro
 	if got.err != nil {
 		return e.failed(ctx, tx, a, got, trace, own, waitsFor)
 	}
+	if got.asCreate && got.out.Pending == nil && r.Operation != host.Read {
+		if err := e.freezeToo(ctx, tx, a); err != nil {
+			return err
+		}
+	}
 	if p := got.out.Pending; p != nil {
 		return e.pending(ctx, tx, a, p, trace)
 	}
@@ -422,7 +458,8 @@ func (e *Engine) failed(ctx context.Context, tx Tx, a *attempt, got answer, trac
 	r.ErrorCode, r.ErrorMessage = code, got.err.Error()
 	var known *host.Error
 	uncertain := errors.As(got.err, &known) && known.Uncertain
-	r.Uncertain = r.Uncertain || uncertain
+	// What was pending may go on in the target, whatever came of asking.
+	r.Uncertain = r.Uncertain || uncertain || r.PendingToken != ""
 	most := a.app.MaxAttempts
 	if most == 0 {
 		most = defaultMaxAttempts
@@ -492,7 +529,7 @@ func (e *Engine) pending(ctx context.Context, tx Tx, a *attempt, p *pdk.Pending,
 		r.PendingSince = &now
 	}
 	if now.Sub(*r.PendingSince) > mostPending {
-		r.ErrorCode, r.ErrorMessage = host.Unavailable, "the target did not finish it in time"
+		r.ErrorCode, r.ErrorMessage, r.Uncertain = host.Unavailable, "the target did not finish it in time", true
 		return e.end(ctx, tx, r, r.Attempt, host.StateFailed, "failed", fmt.Sprintf("pending for more than %s; do it by hand   -> provost request complete %s", mostPending, r.Name()), trace)
 	}
 	wait := defaultCheckAfter

@@ -1,0 +1,146 @@
+package provision_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/pdk"
+)
+
+func once(c *host.UserProvisioningConfig) { c.MaxAttempts = 1 }
+
+func (w *world) there(t *testing.T) targetAccount {
+	t.Helper()
+	require.Len(t, w.target.accounts, 1)
+	for _, a := range w.target.accounts {
+		return *a
+	}
+	panic("unreachable")
+}
+
+func TestAnAccountThatWasThereIsTakenAndGetsWhatItShouldHave(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.app("acme")
+		w.target.accounts["by-hand"] = &targetAccount{ID: "by-hand", UserName: "ada", Attributes: map[string]any{"userName": "ada", "title": "Typo", "active": false}}
+		u := w.user("ada", []string{"acme"}, titled("Countess"))
+		w.settle()
+		require.Equal(t, []string{"create ada", "read ada", "update ada", "activate ada"}, w.target.done())
+		require.Equal(t, "by-hand", w.account(u.Id, "acme").ExternalUserId)
+		require.Equal(t, "Countess", w.account(u.Id, "acme").Attributes["title"])
+		require.Equal(t, "Countess", w.there(t).Attributes["title"])
+		require.True(t, w.there(t).Active)
+		logs := w.logs(w.last().Id)
+		require.Contains(t, logs[len(logs)-1].Details, "the account was there already; now with email, title; it is active again")
+	})
+}
+
+func TestAnAccountOfAnotherUserIsNotTouched(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.app("acme")
+		w.user("ada", []string{"acme"}, titled("Countess"))
+		w.settle()
+		a := w.there(t)
+		w.target.accounts[a.ID].UserName = "bob" // renamed in the target
+		w.user("bob", []string{"acme"}, titled("Baron"))
+		w.settle()
+		require.Equal(t, host.StateFailed, w.last().State)
+		require.Contains(t, w.last().ErrorMessage, "linked to another user")
+		require.Equal(t, "Countess", w.there(t).Attributes["title"])
+	})
+}
+
+func TestACreateForSomebodyWhoHasAnAccountMakesNoOther(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.app("acme")
+		w.target.next(pdk.OpCreate, fails(host.InvalidInput))
+		u := w.user("ada", []string{"acme"})
+		w.run()
+		failed := w.last()
+		w.change(u.Id, titled("Countess")) // the update finds no account and makes it
+		w.run()
+		w.target.next(pdk.OpUpdate, fails(host.InvalidInput))
+		w.change(u.Id, func(u *host.User) { u.Username = "ada.king" })
+		w.run()
+		require.Equal(t, []string{"ada"}, w.target.names())
+		_, err := w.retry(failed.Id)
+		require.NoError(t, err)
+		w.settle()
+		require.Equal(t, []string{"ada.king"}, w.target.names(), "it is changed, and no other is made")
+		require.Equal(t, "ext-1", w.account(u.Id, "acme").ExternalUserId)
+	})
+}
+
+func TestAnAccountThatMayHaveBeenMadeIsTakenAwayWithItsPerson(t *testing.T) {
+	for name, leave := range map[string]func(w *world, id string){
+		"disabled":   func(w *world, id string) { w.change(id, disable) },
+		"unassigned": func(w *world, id string) { w.assign(id, "acme", false) },
+		"deleted":    func(w *world, id string) { w.deleted(id) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, w *world) {
+				w.app("acme", once)
+				w.target.next(pdk.OpCreate, lost())
+				u := w.user("ada", []string{"acme"})
+				w.run()
+				require.Equal(t, []string{"Create Failed"}, w.outline())
+				require.Nil(t, w.account(u.Id, "acme"))
+				leave(w, u.Id)
+				w.settle()
+				require.Equal(t, []string{"(ada)"}, w.target.names())
+				require.Equal(t, "ext-1", w.account(u.Id, "acme").ExternalUserId)
+			})
+		})
+	}
+}
+
+func TestAnAccountIsLookedForByTheNameThatWasSentToo(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.app("acme", once)
+		w.target.next(pdk.OpCreate, lost())
+		u := w.user("ada", []string{"acme"})
+		w.run()
+		failed := w.last()
+		w.change(u.Id, func(u *host.User) { u.Username = "ada.king" })
+		w.run()
+		_, err := w.retry(failed.Id)
+		require.NoError(t, err)
+		w.settle()
+		require.Equal(t, []string{"ada.king"}, w.target.names(), "one account, renamed")
+		require.Equal(t, 1, w.target.made)
+	})
+}
+
+func TestWhatWasPendingAndThenFailedIsLookedForBeforeItIsMadeAgain(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.app("acme")
+		w.target.next(pdk.OpCreate, reply{out: &pdk.Output{Pending: &pdk.Pending{Token: "ticket"}}, acts: true})
+		w.target.next(pdk.OpCheck, fails(host.Internal))
+		w.user("ada", []string{"acme"})
+		w.settle()
+		require.Equal(t, []string{"Create Failed"}, w.outline())
+		_, err := w.retry(w.last().Id)
+		require.NoError(t, err)
+		w.settle()
+		require.Equal(t, []string{"create ada", "check ada", "read ada"}, w.target.done())
+		require.Equal(t, "Create Completed", w.outline()[1])
+	})
+}
+
+func TestAFrozenPersonIsFrozenOnceThereIsAnAccount(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.app("acme", once)
+		w.target.next(pdk.OpCreate, fails(host.InvalidInput))
+		u := w.user("ada", []string{"acme"})
+		w.run()
+		w.change(u.Id, freeze)
+		w.settle()
+		require.Equal(t, []string{"Create Failed", "Freeze Completed"}, w.outline(), "there is nothing to freeze yet")
+		_, err := w.retry(w.requests()[0].Id)
+		require.NoError(t, err)
+		w.settle()
+		require.True(t, w.there(t).Frozen)
+		require.True(t, w.account(u.Id, "acme").Frozen)
+	})
+}
