@@ -60,6 +60,9 @@ func (c *Config) check() []Problem {
 			k.fail(fmt.Sprintf("users.attributes[%d]", i), "%q is no name; letters, digits and underscores, and no digit first", short(name))
 		}
 	}
+	if _, _, ok := c.Users.Disable.Parse(); c.Users.Disable != "" && !ok {
+		k.fail("users.disable_threshold", "%q is no threshold; write a number (\"20\") or a share (\"5%%\")", short(string(c.Users.Disable)))
+	}
 	for i := range c.Plugins {
 		c.checkPlugin(&k, &c.Plugins[i], entryKey("plugins", c.Plugins[i].Name, i))
 	}

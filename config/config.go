@@ -70,7 +70,8 @@ type Secrets struct {
 
 // Users says what is known of people beyond the model's fields.
 type Users struct {
-	Attributes []string `yaml:"attributes" doc:"Names of the organisation's own attributes, such as costCenter."`
+	Attributes []string  `yaml:"attributes" doc:"Names of the organisation's own attributes, such as costCenter."`
+	Disable    Threshold `yaml:"disable_threshold" default:"10%" doc:"An import that would disable more people than so many, or such a share of them, disables nobody and waits for a person."`
 }
 
 // Plugin is a connector: where it comes from and what it may do.

@@ -293,6 +293,10 @@ type UserProvisioningRequest struct {
 	TotalEstimate int64  `json:"TotalEstimate,omitempty"`
 	// CommitWhenAnalyzed: go on to the commit without a review.
 	CommitWhenAnalyzed bool `json:"CommitWhenAnalyzed,omitempty"`
+	// Quarantine says why a run that has been analyzed waits for a person before
+	// its commit, QuarantineAllowed that somebody has allowed it.
+	Quarantine        string `json:"Quarantine,omitempty" bun:",nullzero"`
+	QuarantineAllowed bool   `json:"QuarantineAllowed,omitempty"`
 	// Summary counts what analyzing found, by link state, with "drifted",
 	// "missing" and "gone" beside them.
 	Summary map[string]int64 `json:"Summary,omitempty" bun:"type:json,nullzero"`

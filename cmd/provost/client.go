@@ -6,12 +6,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 
+	"github.com/provosthq/provost/cmd/provost/internal/term"
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/api"
 )
@@ -119,6 +121,33 @@ func (c *client) do(ctx context.Context, method, path string, query url.Values, 
 	return nil
 }
 
+// dryRun sends what would change something, and shows what would follow.
+func (c *client) dryRun(ctx context.Context, w io.Writer, format, method, path string, query url.Values, body io.Reader) error {
+	answer, err := c.send(context.WithValue(ctx, dryKey{}, true), method, path, query, "application/json", body)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	var run api.DryRun
+	if err := json.NewDecoder(answer.Body).Decode(&run); err != nil {
+		return host.Errorf(host.Internal, "the daemon's answer to %s %s can't be read: %w", method, path, err)
+	}
+	if format != "table" {
+		return term.Write(w, format, run, nil, nil)
+	}
+	rows := make([][]string, len(run.Changes))
+	for i, ch := range run.Changes {
+		rows[i] = []string{string(ch.Operation), ch.Subject, ch.Reason, driftText(ch.Differences)}
+	}
+	if err := term.Write(w, format, run.Changes, []string{"OPERATION", "WHO", "BECAUSE", "FROM -> TO"}, rows); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "%d requests would be made; nothing has happened\n", run.Total)
+	return nil
+}
+
+type dryKey struct{}
+
 func (c *client) send(ctx context.Context, method, path string, query url.Values, contentType string, body io.Reader) (*http.Response, error) {
 	u := url.URL{Scheme: "http", Host: "provost", Path: path, RawQuery: query.Encode()}
 	r, err := http.NewRequestWithContext(ctx, method, u.String(), body)
@@ -126,6 +155,9 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 		return nil, err
 	}
 	r.Header.Set("Content-Type", contentType)
+	if ctx.Value(dryKey{}) != nil {
+		r.Header.Set(api.DryRunHeader, "true")
+	}
 	answer, err := c.http.Do(r)
 	if err != nil {
 		if ctx.Err() != nil {

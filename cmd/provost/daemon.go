@@ -101,7 +101,10 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 	}
 	s := txStore{d}
 	d.provision = provision.New(provision.Options{Store: provisionStore{s}, Connectors: d, Logger: log,
-		Rules: func(app string) (provision.Rules, error) { return d.rulesOf(app) }, Limits: d.targetLimits})
+		Rules: func(app string) (provision.Rules, error) { return d.rulesOf(app) }, Limits: d.targetLimits,
+		Quarantine: func(ctx context.Context, t provision.Tx, users []*host.User, active int64, why string) (*host.Plan, error) {
+			return d.plan.Quarantine(ctx, t.(tx), users, active, why)
+		}})
 	d.reconcile = reconcile.New(reconcile.Options{Store: reconcileStore{s}, Connectors: d, Logger: log,
 		Rules: func(app string) (reconcile.Rules, error) { return d.rulesOf(app) }})
 	d.plan = plan.New(plan.Options{Store: planStore{s}, Logger: log, Rules: func(app string) (plan.Rules, error) { return d.rulesOf(app) }})

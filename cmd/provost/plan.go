@@ -263,6 +263,36 @@ func newReconcileProcess(s *session) *cobra.Command {
 	return cmd
 }
 
+func (s service) AllowRun(ctx context.Context, id, reason string) (*host.UserProvisioningRequest, error) {
+	return s.act(ctx, id, func(t tx, id string) (*host.UserProvisioningRequest, error) {
+		return s.reconcile.Allow(ctx, t, id, reason)
+	})
+}
+
+func (s service) RejectRun(ctx context.Context, id, reason string) (*host.UserProvisioningRequest, error) {
+	return s.act(ctx, id, func(t tx, id string) (*host.UserProvisioningRequest, error) {
+		return s.reconcile.Reject(ctx, t, id, reason)
+	})
+}
+
+func newReconcileDecide(s *session, verb, short string) *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use: verb + " REQUEST", Short: short, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return s.with(cmd.Context(), func(ctx context.Context, c *client) error {
+				var r request
+				if err := c.do(ctx, http.MethodPost, "/api/v1/requests/"+url.PathEscape(args[0])+"/"+verb, nil, map[string]string{"reason": reason}, &r); err != nil {
+					return err
+				}
+				return writeRequests(cmd.OutOrStdout(), s.output, []request{r})
+			})
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for those who look later")
+	return cmd
+}
+
 // Process, Plans, Plan, PlannedChanges, AllowPlan and RejectPlan are the API's
 // plans.
 func (s service) Process(ctx context.Context, app string, o api.ProcessOptions) (p *host.Plan, err error) {

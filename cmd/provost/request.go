@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -173,7 +175,7 @@ func sortedCounts(counts map[string]int64) []string {
 
 func newRequestCreate(s *session) *cobra.Command {
 	var user, app, operation string
-	var wait, trace bool
+	var wait, trace, dry bool
 	cmd := &cobra.Command{
 		Use: "create --user USER --app APP --operation OPERATION", Short: "Make a request by hand", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -184,6 +186,13 @@ func newRequestCreate(s *session) *cobra.Command {
 			return open(cmd.Context(), func(ctx context.Context, c *client) error {
 				var r request
 				in := map[string]string{"user": user, "app": app, "operation": operation}
+				if dry {
+					text, err := json.Marshal(in)
+					if err != nil {
+						return err
+					}
+					return c.dryRun(ctx, cmd.OutOrStdout(), s.output, http.MethodPost, "/api/v1/requests", nil, bytes.NewReader(text))
+				}
 				if err := c.do(ctx, http.MethodPost, "/api/v1/requests", nil, in, &r); err != nil {
 					return err
 				}
@@ -204,6 +213,7 @@ func newRequestCreate(s *session) *cobra.Command {
 	cmd.Flags().StringVar(&app, "app", "", "name of the app")
 	cmd.Flags().StringVar(&operation, "operation", "", "Create, Read, Update, Deactivate, Activate, Freeze, Unfreeze, Reactivate or Delete")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until it has ended")
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "only show what would be asked of the app")
 	cmd.Flags().BoolVar(&trace, "trace", false, "show every attempt, what it cost and what it sent")
 	for _, f := range []string{"user", "app", "operation"} {
 		_ = cmd.MarkFlagRequired(f) // fails only for a flag that does not exist
@@ -232,7 +242,7 @@ func waitFor(ctx context.Context, c *client, id string, see func(request)) (requ
 		if see != nil {
 			see(r)
 		}
-		if r.State.Ended() || r.State == host.StateAnalyzed && !r.CommitWhenAnalyzed {
+		if r.State.Ended() || r.State == host.StateAnalyzed && (!r.CommitWhenAnalyzed || r.Quarantine != "") {
 			return r, nil
 		}
 		select {
@@ -297,7 +307,8 @@ func newReconcileCommand(s *session) *cobra.Command {
 	cmd.Flags().BoolVar(&wait, "wait", false, "show progress and wait until it is analyzed (and committed)")
 	cmd.Flags().BoolVar(&commit, "commit", false, "commit without a review")
 	_ = cmd.MarkFlagRequired("app") // fails only for a flag that does not exist
-	cmd.AddCommand(newReconcileProcess(s), newReconcileCommit(s))
+	cmd.AddCommand(newReconcileProcess(s), newReconcileCommit(s),
+		newReconcileDecide(s, "allow", "Let a run in quarantine be committed"), newReconcileDecide(s, "reject", "End a run in quarantine; nothing of it is stored"))
 	return cmd
 }
 
@@ -325,6 +336,9 @@ func followReconcile(ctx context.Context, cmd *cobra.Command, s *session, c *cli
 	}
 	if err := showRequest(ctx, cmd.OutOrStdout(), s.output, c, r, false); err != nil {
 		return err
+	}
+	if r.Quarantine != "" {
+		return host.Errorf(host.Conflict, "%s was stopped before its commit: %s   -> provost reconcile allow %s, provost reconcile reject %s", r.Name, r.Quarantine, r.Name, r.Name)
 	}
 	if r.State == host.StateAnalyzed && s.output == "table" {
 		fmt.Fprintf(cmd.OutOrStdout(), "nothing is stored yet   -> provost reconcile commit %s\n", r.Name)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -139,8 +140,49 @@ func (s service) assign(ctx context.Context, user, app string, assigned bool) er
 
 func (s service) ImportUsers(ctx context.Context, in io.Reader, o api.ImportOptions, progress func(done, total int64)) (api.ImportResult, error) {
 	r, err := s.provision.Import(ctx, in, provision.ImportOptions{Name: o.Name, Format: o.Format, Key: o.Key, Prune: o.Prune,
-		KeepGoing: o.KeepGoing, Assign: o.Assign, Progress: progress})
+		KeepGoing: o.KeepGoing, Assign: o.Assign, Progress: progress,
+		MostDisabled: threshold(s.current.Load().config.Users.Disable), Smallest: smallestImport})
 	return api.ImportResult(r), err
+}
+
+// smallestImport: a share of the people stops no import that disables so few.
+const smallestImport = 10
+
+// WouldChange tells what requests would change, for a dry run.
+func (s service) WouldChange(ctx context.Context, list []*host.UserProvisioningRequest) (changes []*host.PlannedChange, err error) {
+	err = s.store.View(ctx, func(t *store.Tx) error {
+		for _, r := range list {
+			c := &host.PlannedChange{Operation: r.Operation, UserId: r.UserId, UserProvAccountId: r.UserProvAccountId, Subject: r.AppName, Reason: r.Reason}
+			if u, err := t.User(ctx, r.UserId); err == nil {
+				c.Subject = u.Username + " in " + r.AppName
+			} else if host.CodeOf(err) != host.NotFound { // it may be one of those that would be made
+				return err
+			}
+			rules, err := s.rulesOf(r.AppName)
+			if err != nil {
+				return err
+			}
+			switch r.Operation {
+			case host.Create:
+				c.Differences = rules.Drift(r.Attributes, nil, false)
+			case host.Update:
+				var have map[string]any
+				if a, err := t.AccountByUser(ctx, r.AppName, r.UserId); err == nil {
+					have = a.Attributes
+				} else if host.CodeOf(err) != host.NotFound {
+					return err
+				}
+				for _, d := range rules.Drift(r.Attributes, have, false) {
+					if slices.Contains(r.ChangedAttributes, d.Path) {
+						c.Differences = append(c.Differences, d)
+					}
+				}
+			}
+			changes = append(changes, c)
+		}
+		return nil
+	})
+	return changes, err
 }
 
 func (s service) Apps(ctx context.Context) (list []api.App, err error) {

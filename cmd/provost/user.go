@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -26,7 +27,7 @@ func newUserCommand(s *session) *cobra.Command {
 
 func newUserImport(s *session) *cobra.Command {
 	var format, key string
-	var prune, keepGoing bool
+	var prune, keepGoing, dry bool
 	var assign []string
 	cmd := &cobra.Command{
 		Use:   "import FILE",
@@ -49,6 +50,9 @@ if any row is wrong, none of it, unless --keep-going.`,
 			query := url.Values{"name": {filepath.Base(args[0])}, "format": {format}, "key": {key}, "assign": assign,
 				"prune": {strconv.FormatBool(prune)}, "keep_going": {strconv.FormatBool(keepGoing)}}
 			return s.with(cmd.Context(), func(ctx context.Context, c *client) error {
+				if dry {
+					return c.dryRun(ctx, cmd.OutOrStdout(), s.output, http.MethodPost, "/api/v1/users/import", query, f)
+				}
 				bar := term.NewProgress(cmd.ErrOrStderr(), "importing", 0)
 				result, err := c.importUsers(ctx, f, query, bar.Set)
 				if err != nil {
@@ -67,6 +71,9 @@ if any row is wrong, none of it, unless --keep-going.`,
 				for _, e := range result.Errors {
 					fmt.Fprintln(cmd.ErrOrStderr(), e)
 				}
+				if result.Quarantined != "" {
+					return host.Errorf(host.Conflict, "nobody was disabled: %s   -> provost plan get %s", result.Quarantined, result.QuarantinePlan)
+				}
 				if result.Refused > 0 {
 					return host.Errorf(host.InvalidInput, "%d rows were not taken", result.Refused)
 				}
@@ -77,6 +84,7 @@ if any row is wrong, none of it, unless --keep-going.`,
 	cmd.Flags().StringVar(&format, "format", "", "csv, json or jsonl (default: by the file's name)")
 	cmd.Flags().StringVar(&key, "key", "", "field that tells who is who (default Username)")
 	cmd.Flags().BoolVar(&prune, "prune", false, "disable the users that the file does not have")
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "only show what would follow in the apps; nothing is taken")
 	cmd.Flags().BoolVar(&keepGoing, "keep-going", false, "take the good rows, report the bad ones")
 	cmd.Flags().StringSliceVar(&assign, "assign", nil, "assign every user of the file these apps")
 	return cmd
@@ -136,8 +144,15 @@ func newUserGet(s *session) *cobra.Command {
 	}
 }
 
+// dryRunFlag gives a command --dry-run.
+func dryRunFlag(cmd *cobra.Command, dry *bool) *cobra.Command {
+	cmd.Flags().BoolVar(dry, "dry-run", false, "only show what would follow in the apps; nothing is stored")
+	return cmd
+}
+
 func newUserApply(s *session) *cobra.Command {
 	var file string
+	var dry bool
 	cmd := &cobra.Command{
 		Use: "apply -f FILE", Short: "Make or change one user from JSON (- is standard input)", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -151,6 +166,9 @@ func newUserApply(s *session) *cobra.Command {
 				return host.Errorf(host.InvalidInput, "%s is no JSON: %w", file, err)
 			}
 			return s.with(cmd.Context(), func(ctx context.Context, c *client) error {
+				if dry {
+					return c.dryRun(ctx, cmd.OutOrStdout(), s.output, http.MethodPost, "/api/v1/users", nil, bytes.NewReader(raw))
+				}
 				var u host.User
 				if err := c.do(ctx, http.MethodPost, "/api/v1/users", nil, raw, &u); err != nil {
 					return err
@@ -164,31 +182,40 @@ func newUserApply(s *session) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "-", "the user as JSON")
-	return cmd
+	return dryRunFlag(cmd, &dry)
 }
 
 func newUserDelete(s *session) *cobra.Command {
-	return &cobra.Command{
-		Use: "delete USER", Short: "Disable a user: every account is deactivated", Args: cobra.ExactArgs(1),
+	var dry bool
+	return dryRunFlag(&cobra.Command{
+		Use: "delete USER", Short: "Disable a user for good: what follows is on_delete of each app; who comes back under the same name is known again", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.with(cmd.Context(), func(ctx context.Context, c *client) error {
-				if err := c.do(ctx, http.MethodDelete, "/api/v1/users/"+url.PathEscape(args[0]), nil, nil, nil); err != nil {
+				path := "/api/v1/users/" + url.PathEscape(args[0])
+				if dry {
+					return c.dryRun(ctx, cmd.OutOrStdout(), s.output, http.MethodDelete, path, nil, nil)
+				}
+				if err := c.do(ctx, http.MethodDelete, path, nil, nil, nil); err != nil {
 					return err
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s is disabled; the accounts are being deactivated\n", args[0])
+				fmt.Fprintf(cmd.OutOrStdout(), "%s is deleted   -> provost request list --user %s\n", args[0], args[0])
 				return nil
 			})
 		},
-	}
+	}, &dry)
 }
 
 func newUserAssign(s *session, verb, method, short string) *cobra.Command {
 	var app string
+	var dry bool
 	cmd := &cobra.Command{
 		Use: verb + " USER --app APP", Short: short, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.with(cmd.Context(), func(ctx context.Context, c *client) error {
 				path := "/api/v1/users/" + url.PathEscape(args[0]) + "/apps/" + url.PathEscape(app)
+				if dry {
+					return c.dryRun(ctx, cmd.OutOrStdout(), s.output, method, path, nil, nil)
+				}
 				if err := c.do(ctx, method, path, nil, nil, nil); err != nil {
 					return err
 				}
@@ -199,7 +226,7 @@ func newUserAssign(s *session, verb, method, short string) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&app, "app", "", "name of the app")
 	_ = cmd.MarkFlagRequired("app") // fails only for a flag that does not exist
-	return cmd
+	return dryRunFlag(cmd, &dry)
 }
 
 // pages fetches page after page until limit (0: all) or the end.

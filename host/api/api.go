@@ -103,7 +103,7 @@ func Handler(s Service, version string) http.Handler {
 	targets(a, s)
 	plans(a, s)
 	mux.HandleFunc("POST /api/v1/users/import", importUsers(s))
-	return mux
+	return dryRun(s, mux)
 }
 
 // Page is a part of the query of each listing. (What is embedded must be

@@ -34,6 +34,10 @@ type PlanService interface {
 	// AllowPlan releases a plan; with a digest only if it has that one.
 	AllowPlan(ctx context.Context, id, digest, reason string) (*host.Plan, error)
 	RejectPlan(ctx context.Context, id, reason string) (*host.Plan, error)
+
+	// AllowRun and RejectRun decide about a run in quarantine.
+	AllowRun(ctx context.Context, requestID, reason string) (*host.UserProvisioningRequest, error)
+	RejectRun(ctx context.Context, requestID, reason string) (*host.UserProvisioningRequest, error)
 }
 
 func shownPlan(p *host.Plan, err error) (*body[*Plan], error) {
@@ -90,4 +94,15 @@ func plans(a huma.API, s PlanService) {
 	huma.Post(a, "/api/v1/plans/{id}/reject", func(ctx context.Context, in *decision) (*body[*Plan], error) {
 		return shownPlan(s.RejectPlan(ctx, in.ID, in.Body.Reason))
 	})
+	for verb, do := range map[string]func(context.Context, string, string) (*host.UserProvisioningRequest, error){"allow": s.AllowRun, "reject": s.RejectRun} {
+		huma.Post(a, "/api/v1/requests/{id}/"+verb, func(ctx context.Context, in *struct {
+			ByID
+			Body struct {
+				Reason string `json:"reason,omitempty"`
+			}
+		}) (*body[*Request], error) {
+			r, err := do(ctx, in.ID, in.Body.Reason)
+			return answer(named(r), err)
+		})
+	}
 }

@@ -13,6 +13,7 @@ import (
 type Service interface {
 	TargetService
 	PlanService
+	DryRunService
 
 	Status(ctx context.Context) (Status, error)
 
@@ -138,13 +139,16 @@ type ImportOptions struct {
 
 // ImportResult counts what an import did.
 type ImportResult struct {
-	Created   int      `json:"created"`
-	Updated   int      `json:"updated"`
-	Unchanged int      `json:"unchanged"`
-	Disabled  int      `json:"disabled"`
-	Requests  int      `json:"requests"`
-	Refused   int      `json:"refused,omitempty"`
-	Errors    []string `json:"errors,omitempty"`
+	Created   int `json:"created"`
+	Updated   int `json:"updated"`
+	Unchanged int `json:"unchanged"`
+	Disabled  int `json:"disabled"`
+	Requests  int `json:"requests"`
+	Refused   int `json:"refused,omitempty"`
+	// Quarantined says why nobody was disabled, QuarantinePlan which plan would.
+	Quarantined    string   `json:"quarantined,omitempty"`
+	QuarantinePlan string   `json:"quarantinePlan,omitempty"`
+	Errors         []string `json:"errors,omitempty"`
 }
 
 // ReconcileOptions say how an app is reconciled.

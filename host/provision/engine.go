@@ -95,6 +95,9 @@ type Options struct {
 	Connectors Connectors
 	// Rules returns the rules of an app.
 	Rules func(app string) (Rules, error)
+	// Quarantine stores the disabling of users that an import must not do by
+	// itself; nil stores nothing.
+	Quarantine func(ctx context.Context, tx Tx, users []*host.User, active int64, why string) (*host.Plan, error)
 	// Limits are those of the targets behind an app; nil for none.
 	Limits func(app *host.UserProvisioningConfig) []TargetLimits
 	// ApprovalRule says who must approve a request by the rule of an app whose

@@ -24,6 +24,10 @@ type ImportOptions struct {
 	KeepGoing bool
 	// Assign names apps that every imported user is assigned.
 	Assign []string
+	// MostDisabled is how many users Prune may disable; more of them wait in
+	// quarantine for a person. A share stops no import of Smallest or fewer.
+	MostDisabled host.Threshold
+	Smallest     int64
 	// Progress is told how many rows are done; may be nil.
 	Progress func(done, total int64)
 }
@@ -34,7 +38,10 @@ type ImportResult struct {
 	// Refused counts the rows that were not taken; Errors says of the first of
 	// them why, with line and column.
 	Refused int
-	Errors  []string
+	// Quarantined says why nobody was disabled, and QuarantinePlan is the plan
+	// that waits to be allowed.
+	Quarantined, QuarantinePlan string
+	Errors                      []string
 }
 
 // Import takes in a file of users, in one transaction. The file is read twice:
@@ -201,25 +208,64 @@ func (r *importRun) find(ctx context.Context, value any) (u *host.User, message 
 	return u, "", err
 }
 
-// prune disables the users that the file does not have.
+// prune disables the users that the file does not have, unless they are so many
+// that a person should look first.
 func (r *importRun) prune(ctx context.Context, listed map[fingerprint]bool) error {
-	return eachUser(ctx, r.tx, func(u *host.User) error {
+	var missing []string
+	active := int64(0)
+	if err := eachUser(ctx, r.tx, func(u *host.User) error {
 		key := keyOf(fieldOf(u, r.o.Key))
-		if key == "" || !u.IsActive || listed[fingerprintOf(key)] {
+		if key == "" || !u.IsActive {
 			return nil
 		}
-		full, err := r.tx.User(ctx, u.Id) // with the apps
+		if active++; !listed[fingerprintOf(key)] {
+			missing = append(missing, u.Id)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	why := r.tooMany(int64(len(missing)), active)
+	var held []*host.User
+	for _, id := range missing {
+		u, err := r.tx.User(ctx, id) // with the apps
 		if err != nil {
 			return err
 		}
-		made, err := r.Disable(ctx, r.tx, full)
+		if why != "" {
+			held = append(held, u)
+			continue
+		}
+		made, err := r.Disable(ctx, r.tx, u)
 		if err != nil {
 			return err
 		}
 		r.result.Disabled++
 		r.result.Requests += made
+	}
+	if why == "" {
 		return nil
-	})
+	}
+	r.result.Quarantined = why
+	if r.Quarantine == nil {
+		return nil
+	}
+	plan, err := r.Quarantine(ctx, r.tx, held, active, why)
+	if err == nil {
+		r.result.QuarantinePlan = plan.Name()
+	}
+	return err
+}
+
+// tooMany says why so many must not be disabled without a person, "" where they
+// may.
+func (r *importRun) tooMany(n, of int64) string {
+	t := r.o.MostDisabled
+	share := 100 * float64(n) / float64(max(1, of))
+	if !t.Set || !t.Share && n <= t.Count || t.Share && (n <= r.o.Smallest || share <= t.Percent) {
+		return ""
+	}
+	return fmt.Sprintf("would disable %d of %d people (%.0f %%); the threshold is %s", n, of, share, t)
 }
 
 // Disable makes a user inactive.

@@ -38,6 +38,8 @@ type Tx interface {
 	Staging(ctx context.Context, requestID string, after int64, limit int) ([]*host.UserProvAccountStaging, error)
 	UpdateStaging(ctx context.Context, list []*host.UserProvAccountStaging) error
 	CountStaging(ctx context.Context, requestID string) (int64, error)
+	// CountKnown counts the accounts of an app that are not gone.
+	CountKnown(ctx context.Context, app string) (int64, error)
 	AccountsNotStaged(ctx context.Context, app, requestID string, after int64, limit int) ([]*host.UserProvAccount, error)
 	PutUserKeys(ctx context.Context, requestID string, keys []host.UserKey) error
 	UsersByKeys(ctx context.Context, requestID string, rule int, keys []string) (map[string][]string, error)
@@ -171,7 +173,12 @@ func (e *Engine) Commit(ctx context.Context, tx Tx, id string) (*host.UserProvis
 	if r.Operation != host.Reconcile || r.State != host.StateAnalyzed {
 		return nil, host.Errorf(host.Conflict, "%s is %s; only a run that has been analyzed can be committed", r.Name(), r.State)
 	}
-	r.State, r.CommitWhenAnalyzed = host.StateCommitting, true
+	if why, err := e.guard(ctx, tx, r); err != nil {
+		return nil, err
+	} else if why != "" {
+		return r, e.quarantine(ctx, tx, r, why)
+	}
+	r.State, r.CommitWhenAnalyzed, r.Quarantine = host.StateCommitting, true, ""
 	if err := tx.UpdateRequest(ctx, r, r.Attempt); err != nil {
 		return nil, err
 	}
@@ -212,6 +219,11 @@ func (e *Engine) Work(ctx context.Context, id string) error {
 		case host.StateAnalyzed:
 			if !r.CommitWhenAnalyzed {
 				return e.complete(ctx)
+			}
+			var held bool
+			if held, err = e.hold(ctx, r); held || err != nil {
+				done = held
+				break
 			}
 			err = e.step(ctx, r, host.StateCommitting, "committing", "without a review, as asked")
 		case host.StateCommitting:

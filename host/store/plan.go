@@ -186,3 +186,9 @@ func (t *Tx) AppAccounts(ctx context.Context, app string, after int64, limit int
 	return list, t.scan(ctx, &list, "SELECT "+t.recordOf((*host.UserProvAccount)(nil)).columns+
 		" FROM user_prov_accounts WHERE app_name = ? AND number > ? ORDER BY number LIMIT ?", app, after, limit)
 }
+
+// CountKnown counts the accounts of an app that are not gone.
+func (t *Tx) CountKnown(ctx context.Context, app string) (n int64, err error) {
+	err = t.db.Tx.QueryRowContext(ctx, t.numbered("SELECT COUNT(*) FROM user_prov_accounts WHERE app_name = ? AND deleted_date IS NULL"), app).Scan(&n)
+	return n, err
+}

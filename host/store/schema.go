@@ -153,6 +153,9 @@ ALTER TABLE user_provisioning_requests ADD COLUMN queued BOOLEAN NOT NULL DEFAUL
 ALTER TABLE user_provisioning_requests ADD COLUMN waits_for TEXT;
 ALTER TABLE user_provisioning_requests ADD COLUMN attempt_date {time};
 CREATE INDEX requests_that_wait ON user_provisioning_requests (waits_for, urgent, number) WHERE waits_for IS NOT NULL
+`, nil}, {9, "runs in quarantine", `
+ALTER TABLE user_provisioning_requests ADD COLUMN quarantine TEXT;
+ALTER TABLE user_provisioning_requests ADD COLUMN quarantine_allowed BOOLEAN NOT NULL DEFAULT FALSE
 `, nil}}
 
 // schemaVersion is the newest that this binary knows.

@@ -233,6 +233,9 @@ func (s *Store) once(ctx context.Context, db *bun.DB, o *sql.TxOptions, fn func(
 	if err := fn(&Tx{db: tx, bun: db, store: s, dialect: s.dialect}); err != nil {
 		return err
 	}
+	if host.DryRunOf(ctx) != nil {
+		return tx.Rollback()
+	}
 	return tx.Commit()
 }
 

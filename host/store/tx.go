@@ -227,7 +227,13 @@ func (s *Store) config(app, doc string) (*host.UserProvisioningConfig, error) {
 
 // InsertRequest stores a new request and fills its Number.
 func (t *Tx) InsertRequest(ctx context.Context, r *host.UserProvisioningRequest) error {
-	return t.insert(ctx, r, &r.Number)
+	if err := t.insert(ctx, r, &r.Number); err != nil {
+		return err
+	}
+	if run := host.DryRunOf(ctx); run != nil {
+		run.Made(r)
+	}
+	return nil
 }
 
 // Request returns a request by id.
