@@ -148,7 +148,7 @@ func (w *trial) settle() {
 
 func (w *trial) until(what string, done func() bool) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(25 * time.Millisecond)
 	defer tick.Stop()
@@ -174,4 +174,14 @@ func (a *trialApp) of(u *host.User) (list []scimtarget.Account) {
 		}
 	}
 	return list
+}
+
+// account is one of the target's by its id.
+func (a *trialApp) account(id string) scimtarget.Account {
+	for _, one := range a.behind.Accounts() {
+		if one.ID == id {
+			return one
+		}
+	}
+	return scimtarget.Account{}
 }

@@ -126,10 +126,27 @@ func (e *Engine) bring(ctx context.Context, a *attempt, found answer) answer {
 	}
 	inactive := !a.account.Active || a.account.Attributes["active"] == false
 	if changed := rules.Changed(a.account.Attributes, r.Attributes); len(changed) > 0 {
+		before := found
 		r.ChangedAttributes = changed
-		if step(host.Update) {
+		done := step(host.Update)
+		if code := host.CodeOf(found.err); done && (code == host.Conflict || code == host.AlreadyExists) {
+			// A name that somebody else has is why the target gave it another.
+			isName := func(path string) bool {
+				value, _ := pdk.GetPath(a.account.Attributes, path)
+				return value == any(a.account.ExternalUsername)
+			}
+			if others := slices.DeleteFunc(slices.Clone(changed), isName); len(others) < len(changed) {
+				before.trace = found.trace
+				before.details += fmt.Sprintf("; the target keeps its name %q: %s", a.account.ExternalUsername, found.err)
+				found, changed, r.ChangedAttributes = before, others, others
+				done = len(others) > 0 && step(host.Update)
+			}
+		}
+		switch {
+		case len(changed) == 0 || found.err != nil:
+		case done:
 			found.details += "; now with " + strings.Join(changed, ", ")
-		} else if found.err == nil {
+		default:
 			found.details += fmt.Sprintf("; it has other values of %s, and they stay", strings.Join(changed, ", "))
 		}
 	}

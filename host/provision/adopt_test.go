@@ -144,3 +144,21 @@ func TestAFrozenPersonIsFrozenOnceThereIsAnAccount(t *testing.T) {
 		require.True(t, w.account(u.Id, "acme").Frozen)
 	})
 }
+
+func TestAnAccountKeepsTheNameThatTheTargetGaveIt(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.app("acme")
+		w.target.accounts["made"] = &targetAccount{ID: "made", UserName: "ada2", Active: true, Attributes: map[string]any{"userName": "ada2", "email": "ada@example.com"}}
+		found := pdk.Output{ExternalUserId: "made", ExternalUsername: "ada2", Attributes: w.target.accounts["made"].Attributes}
+		w.target.next(pdk.OpCreate, reply{err: &host.Error{Code: host.Unavailable, Message: "cut off", Uncertain: true}})
+		w.target.next(pdk.OpRead, reply{out: &found})
+		w.target.next(pdk.OpUpdate, fails(host.Conflict))
+		u := w.user("ada", []string{"acme"}, titled("Countess"))
+		w.settle()
+		require.Equal(t, []string{"create ada", "read ada", "update ada", "update ada"}, w.target.done())
+		require.Equal(t, "ada2", w.account(u.Id, "acme").ExternalUsername)
+		require.Equal(t, "Countess", w.there(t).Attributes["title"])
+		logs := w.logs(w.last().Id)
+		require.Contains(t, logs[len(logs)-1].Details, `the target keeps its name "ada2": the target says Conflict; now with title`)
+	})
+}

@@ -43,7 +43,7 @@ func (scim) Create(ctx *pdk.Context, in pdk.Input) (pdk.Account, error) {
 	return got.account(), nil
 }
 
-// Read finds the account by its id, or by userName, externalId or e-mail.
+// Read finds the account by its id, or by externalId, userName or e-mail.
 func (scim) Read(ctx *pdk.Context, in pdk.Input) (pdk.Account, error) {
 	s := settingsOf(in)
 	if known := in.UserProvAccount; known != nil && known.ExternalUserId != "" {
@@ -79,11 +79,14 @@ func identifiers(in pdk.Input) []identifier {
 			list = append(list, identifier{attribute, value})
 		}
 	}
+	// The id that we gave it is nobody else's. A name may be: a server that adds
+	// a suffix of its own has the account under another, and a stranger's under
+	// this.
+	add("externalId", text(in.Attributes["externalId"]))
 	if a := in.UserProvAccount; a != nil {
 		add("userName", a.ExternalUsername)
 	}
 	add("userName", text(in.Attributes["userName"]))
-	add("externalId", text(in.Attributes["externalId"]))
 	if v, ok := pdk.GetPath(in.Attributes, "emails[work].value"); ok {
 		add("emails.value", text(v))
 	}

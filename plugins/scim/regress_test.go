@@ -236,3 +236,14 @@ func TestADeleteThatIsAnsweredWithAPageForPeopleIsNotDone(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestAnAccountIsFoundByTheIdWeGaveItBeforeAStrangersByItsName(t *testing.T) {
+	target, _ := scimtarget.New(scimtarget.Options{})
+	_, _ = target.Add(map[string]any{"userName": "kim"})
+	mine, _ := target.Add(map[string]any{"userName": "kim2", "externalId": "u-1"})
+	w := serverOf(t, target.ServeHTTP)
+	out, err := w.call(pdk.OpRead, pdk.Input{Attributes: map[string]any{"userName": "kim", "externalId": "u-1"}})
+	if err != nil || out.ExternalUserId != mine {
+		t.Errorf("found %q, not %q: %v", out.ExternalUserId, mine, err)
+	}
+}
