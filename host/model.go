@@ -289,10 +289,13 @@ type UserProvisioningRequest struct {
 	ReconOffset   string `json:"ReconOffset,omitempty" bun:",nullzero"`
 	ReconState    string `json:"ReconState,omitempty" bun:",nullzero"`
 	ReconPages    int    `json:"ReconPages,omitempty"`
+	EmptyPages    int    `json:"-"` // in a row, the last ones
 	ReconFound    int64  `json:"ReconFound,omitempty"`
 	TotalEstimate int64  `json:"TotalEstimate,omitempty"`
 	// CommitWhenAnalyzed: go on to the commit without a review.
 	CommitWhenAnalyzed bool `json:"CommitWhenAnalyzed,omitempty"`
+	// Paused: a person has stopped the run for a while; it goes on where it was.
+	Paused bool `json:"Paused,omitempty"`
 	// Quarantine says why a run that has been analyzed waits for a person before
 	// its commit, QuarantineAllowed that somebody has allowed it.
 	Quarantine        string `json:"Quarantine,omitempty" bun:",nullzero"`
@@ -578,4 +581,17 @@ type PlannedChange struct {
 	// RequestId is the request that it became; Error why it became none.
 	RequestId string `json:"RequestId,omitempty" bun:",nullzero"`
 	Error     string `json:"Error,omitempty" bun:",nullzero"`
+}
+
+// ReconSchedule is how far the schedule of an app has come. All machines share
+// it, so that each occurrence makes one run.
+type ReconSchedule struct {
+	AppName string `json:"AppName" bun:",pk"`
+	// Schedule is the cron expression that LastDate is of: another one begins
+	// anew.
+	Schedule string `json:"Schedule"`
+	// LastDate is the last occurrence that was seen to.
+	LastDate time.Time `json:"LastDate"`
+	// DeltaRuns counts the deltas since the last full run.
+	DeltaRuns int `json:"DeltaRuns"`
 }

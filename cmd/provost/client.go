@@ -176,6 +176,19 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 	return nil, p.AsError()
 }
 
+// upload sends a file and decodes the answer into out.
+func (c *client) upload(ctx context.Context, path string, query url.Values, in io.Reader, out any) error {
+	answer, err := c.send(ctx, http.MethodPost, path, query, "application/octet-stream", in)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if err := json.NewDecoder(answer.Body).Decode(out); err != nil {
+		return host.Errorf(host.Internal, "the daemon's answer to POST %s can't be read: %w", path, err)
+	}
+	return nil
+}
+
 // importUsers streams a file to the daemon and its progress back.
 func (c *client) importUsers(ctx context.Context, in io.Reader, query url.Values, progress func(done, total int64)) (api.ImportResult, error) {
 	answer, err := c.send(ctx, http.MethodPost, "/api/v1/users/import", query, "application/octet-stream", in)

@@ -106,7 +106,7 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 			return d.plan.Quarantine(ctx, t.(tx), users, active, why)
 		}})
 	d.reconcile = reconcile.New(reconcile.Options{Store: reconcileStore{s}, Connectors: d, Logger: log,
-		Rules: func(app string) (reconcile.Rules, error) { return d.rulesOf(app) }})
+		Rules: func(app string) (reconcile.Rules, error) { return d.rulesOf(app) }, Targets: targets{d}})
 	d.plan = plan.New(plan.Options{Store: planStore{s}, Logger: log, Rules: func(app string) (plan.Rules, error) { return d.rulesOf(app) }})
 	if d.queue, err = queue.New(ctx, d.store.DB(), d.store.Dialect(), cfg.Database.URL, queue.Options{Workers: cfg.Workers, ReconcileWorkers: 2, Logger: log}, d.work); err != nil {
 		return nil, err
@@ -121,6 +121,7 @@ func (d *daemon) start(ctx context.Context) error {
 	}
 	ctx, d.halt = context.WithCancel(context.WithoutCancel(ctx))
 	d.every(ctx, time.Second, "requests that wait for their targets", d.provision.Sweep)
+	d.every(ctx, 5*time.Second, "runs by schedule", d.reconcile.Schedule)
 	return nil
 }
 

@@ -15,8 +15,8 @@ import (
 )
 
 // acme is a daemon with one app, acme, at a real SCIM server, for whoever is
-// active.
-func acme(t *testing.T, rest string) (*served, *scimtarget.Target, *httptest.Server) {
+// active. rest is more of the app, credential of its credential.
+func acme(t *testing.T, rest string, credential ...string) (*served, *scimtarget.Target, *httptest.Server) {
 	t.Helper()
 	s := newServed(t)
 	target, err := scimtarget.New(scimtarget.Options{})
@@ -24,10 +24,10 @@ func acme(t *testing.T, rest string) (*served, *scimtarget.Target, *httptest.Ser
 	server := httptest.NewServer(target)
 	t.Cleanup(server.Close)
 	s.configure(fmt.Sprintf(`plugins: [{name: scim, source: "builtin:scim"}]
-credentials: [{name: Acme, endpoint: %q, timeout: 5s, anonymous: true}]
+credentials: [{name: Acme, endpoint: %q, timeout: 5s, anonymous: true%s}]
 apps:
   - {name: acme, plugin: scim, credential: Acme, scope: user.IsActive%s}
-`, server.URL, rest))
+`, server.URL, strings.Join(append([]string{""}, credential...), ", "), rest))
 	s.start()
 	return s, target, server
 }

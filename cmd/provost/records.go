@@ -32,6 +32,20 @@ func (t tx) Enqueue(ctx context.Context, kind, requestID string, at time.Time) e
 
 func (t tx) CompleteJob(ctx context.Context) error { return t.d.queue.Complete(ctx, t.SQL()) }
 
+// TouchConfig notes the end of a run, with which begins what the app's policy
+// has follow from it.
+func (t tx) TouchConfig(ctx context.Context, app string, at time.Time, token string) error {
+	if err := t.Tx.TouchConfig(ctx, app, at, token); err != nil {
+		return err
+	}
+	c, err := t.Config(ctx, app)
+	if err != nil || !c.Reconcile.Process {
+		return err
+	}
+	_, err = t.d.plan.Start(ctx, t, app, plan.ProcessOptions{})
+	return err
+}
+
 // AddRequest, Accept and Disable are what plans have done.
 func (t tx) AddRequest(ctx context.Context, r *host.UserProvisioningRequest) error {
 	return t.d.provision.AddPlanned(ctx, t, r)
@@ -88,4 +102,16 @@ func (s reconcileStore) Update(ctx context.Context, fn func(reconcile.Tx) error)
 
 func (s reconcileStore) View(ctx context.Context, fn func(reconcile.Tx) error) error {
 	return s.d.store.View(ctx, func(t *store.Tx) error { return fn(tx{Tx: t, d: s.d}) })
+}
+
+// targets lets the engine of reconciliation ask that of provisioning, which
+// knows all targets.
+type targets struct{ d *daemon }
+
+func (t targets) Admit(ctx context.Context, in reconcile.Tx, app *host.UserProvisioningConfig, r *host.UserProvisioningRequest) (time.Time, string, string, error) {
+	return t.d.provision.Admit(ctx, in.(tx), app, r)
+}
+
+func (t targets) Note(ctx context.Context, in reconcile.Tx, app *host.UserProvisioningConfig, r *host.UserProvisioningRequest, trace *host.CallTrace, err error) (string, bool, error) {
+	return t.d.provision.Note(ctx, in.(tx), app, r, trace, err)
 }

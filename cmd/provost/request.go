@@ -242,7 +242,7 @@ func waitFor(ctx context.Context, c *client, id string, see func(request)) (requ
 		if see != nil {
 			see(r)
 		}
-		if r.State.Ended() || r.State == host.StateAnalyzed && (!r.CommitWhenAnalyzed || r.Quarantine != "") {
+		if r.State.Ended() || r.Paused || r.State == host.StateAnalyzed && (!r.CommitWhenAnalyzed || r.Quarantine != "") {
 			return r, nil
 		}
 		select {
@@ -307,7 +307,9 @@ func newReconcileCommand(s *session) *cobra.Command {
 	cmd.Flags().BoolVar(&wait, "wait", false, "show progress and wait until it is analyzed (and committed)")
 	cmd.Flags().BoolVar(&commit, "commit", false, "commit without a review")
 	_ = cmd.MarkFlagRequired("app") // fails only for a flag that does not exist
-	cmd.AddCommand(newReconcileProcess(s), newReconcileCommit(s),
+	cmd.AddCommand(newReconcileProcess(s), newReconcileCommit(s), newReconcileImport(s),
+		newReconcileAct(s, "pause", "Stop a run between two pages"), newReconcileAct(s, "resume", "Let a paused run go on where it was"),
+		newReconcileAct(s, "cancel", "End a run before its commit; nothing of it is stored"),
 		newReconcileDecide(s, "allow", "Let a run in quarantine be committed"), newReconcileDecide(s, "reject", "End a run in quarantine; nothing of it is stored"))
 	return cmd
 }

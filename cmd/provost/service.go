@@ -303,7 +303,12 @@ func (s service) Retry(ctx context.Context, id string) (*host.UserProvisioningRe
 }
 
 func (s service) Cancel(ctx context.Context, id string) (*host.UserProvisioningRequest, error) {
-	return s.act(ctx, id, func(t tx, id string) (*host.UserProvisioningRequest, error) { return s.provision.Cancel(ctx, t, id) })
+	return s.act(ctx, id, func(t tx, id string) (*host.UserProvisioningRequest, error) {
+		if r, err := t.Request(ctx, id); err == nil && r.Operation == host.Reconcile {
+			return s.reconcile.Cancel(ctx, t, id)
+		}
+		return s.provision.Cancel(ctx, t, id)
+	})
 }
 
 func (s service) Complete(ctx context.Context, id, note string) (*host.UserProvisioningRequest, error) {

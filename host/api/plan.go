@@ -2,6 +2,10 @@ package api
 
 import (
 	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -37,6 +41,12 @@ type PlanService interface {
 
 	// AllowRun and RejectRun decide about a run in quarantine.
 	AllowRun(ctx context.Context, requestID, reason string) (*host.UserProvisioningRequest, error)
+	// PauseRun and ResumeRun stop a run for a while.
+	PauseRun(ctx context.Context, requestID string) (*host.UserProvisioningRequest, error)
+	ResumeRun(ctx context.Context, requestID string) (*host.UserProvisioningRequest, error)
+	// ImportAccounts starts a run whose accounts come from a file; it begins at
+	// Analyzing.
+	ImportAccounts(ctx context.Context, app string, in io.Reader, name, format string, commit bool) (*host.UserProvisioningRequest, error)
 	RejectRun(ctx context.Context, requestID, reason string) (*host.UserProvisioningRequest, error)
 }
 
@@ -94,6 +104,12 @@ func plans(a huma.API, s PlanService) {
 	huma.Post(a, "/api/v1/plans/{id}/reject", func(ctx context.Context, in *decision) (*body[*Plan], error) {
 		return shownPlan(s.RejectPlan(ctx, in.ID, in.Body.Reason))
 	})
+	for verb, do := range map[string]func(context.Context, string) (*host.UserProvisioningRequest, error){"pause": s.PauseRun, "resume": s.ResumeRun} {
+		huma.Post(a, "/api/v1/requests/{id}/"+verb, func(ctx context.Context, in *ByID) (*body[*Request], error) {
+			r, err := do(ctx, in.ID)
+			return answer(named(r), err)
+		})
+	}
 	for verb, do := range map[string]func(context.Context, string, string) (*host.UserProvisioningRequest, error){"allow": s.AllowRun, "reject": s.RejectRun} {
 		huma.Post(a, "/api/v1/requests/{id}/"+verb, func(ctx context.Context, in *struct {
 			ByID
@@ -104,5 +120,23 @@ func plans(a huma.API, s PlanService) {
 			r, err := do(ctx, in.ID, in.Body.Reason)
 			return answer(named(r), err)
 		})
+	}
+}
+
+// importAccounts takes a file of accounts of an app, as the body.
+func importAccounts(s PlanService) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		commit, _ := strconv.ParseBool(q.Get("commit"))
+		run, err := s.ImportAccounts(r.Context(), r.PathValue("app"), http.MaxBytesReader(w, r.Body, maxImportBytes), q.Get("name"), q.Get("format"), commit)
+		if err != nil {
+			p := problem(err)
+			w.Header().Set("Content-Type", p.ContentType(""))
+			w.WriteHeader(p.Status)
+			_ = json.NewEncoder(w).Encode(p) // who asked is gone
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(named(run))
 	}
 }

@@ -135,7 +135,20 @@ const maxRowBytes = 1 << 20
 type rowReader struct {
 	in   io.Reader
 	left int
+	// of is what the rows are.
+	of kind
 }
+
+// kind is what the rows of a file are: which field each must have, and how a
+// field's name is written.
+type kind struct {
+	needs     string
+	canonical func(string) string
+	// ours are fields that a listing writes and that are not taken.
+	ours []string
+}
+
+var userRows = kind{"Username", canonical, []string{"Id", "Apps", "CreatedDate", "LastModifiedDate"}}
 
 var errRowTooLarge = fmt.Errorf("a user has more than %d bytes", maxRowBytes)
 
@@ -166,7 +179,7 @@ func eachRow(in io.Reader, o ImportOptions, bad func(r row, field, message strin
 	}
 	seen := map[string]map[fingerprint]int{"Username": {}, o.Key: {}}
 	var taken error
-	err := read(&rowReader{in, maxRowBytes}, bad, func(r row) error {
+	err := read(&rowReader{in, maxRowBytes, userRows}, bad, func(r row) error {
 		for field, lines := range seen {
 			key := keyOf(r.fields[field])
 			if key == "" {
@@ -217,7 +230,7 @@ func eachCSV(in *rowReader, bad func(row, string, string), take func(row) error)
 	places := map[string]int{}
 	for i, name := range header {
 		line, column := c.FieldPos(i)
-		header[i] = canonical(name)
+		header[i] = in.of.canonical(strings.TrimSpace(name))
 		_, twice := places[header[i]]
 		switch {
 		case !utf8.ValidString(name):
@@ -229,8 +242,8 @@ func eachCSV(in *rowReader, bad func(row, string, string), take func(row) error)
 		}
 		places[header[i]] = i
 	}
-	if _, ok := places["Username"]; !ok {
-		return fmt.Errorf("line 1: no field is named Username; there is %s", strings.Join(header, ", "))
+	if _, ok := places[in.of.needs]; !ok {
+		return fmt.Errorf("line 1: no field is named %s; there is %s", in.of.needs, strings.Join(header, ", "))
 	}
 	fields := 0
 	at := func(field string) (line, column int) {
@@ -331,7 +344,7 @@ func eachJSON(in *rowReader, bad func(row, string, string), take func(row) error
 		var r row
 		r.line, r.column = lines.at(d.InputOffset() - int64(len(raw)))
 		var err error
-		if r.fields, err = object(raw); err != nil {
+		if r.fields, err = in.of.object(raw); err != nil {
 			bad(r, "", err.Error())
 			continue
 		}
@@ -366,7 +379,7 @@ func eachLine(in *rowReader, bad func(row, string, string), take func(row) error
 		if len(bytes.TrimSpace(line)) > 0 {
 			r := row{line: n}
 			var wrong error
-			if r.fields, wrong = object(line); wrong != nil {
+			if r.fields, wrong = in.of.object(line); wrong != nil {
 				var syntax *json.SyntaxError
 				if errors.As(wrong, &syntax) {
 					r.column = int(syntax.Offset)
@@ -382,8 +395,8 @@ func eachLine(in *rowReader, bad func(row, string, string), take func(row) error
 	}
 }
 
-// object reads one user's fields from JSON.
-func object(raw []byte) (map[string]any, error) {
+// object reads the fields of one row from JSON.
+func (k kind) object(raw []byte) (map[string]any, error) {
 	if !utf8.Valid(raw) {
 		return nil, errors.New("is no UTF-8")
 	}
@@ -399,11 +412,78 @@ func object(raw []byte) (map[string]any, error) {
 			}
 			continue
 		}
-		switch name {
-		case "Id", "Apps", "CreatedDate", "LastModifiedDate": // ours, as user list writes them
-			continue
+		if !slices.Contains(k.ours, name) {
+			fields[k.canonical(name)] = v
 		}
-		fields[canonical(name)] = v
 	}
 	return fields, nil
 }
+
+// AccountRows reads a file of accounts, one after the other: CSV, JSON or JSON
+// Lines. place names the row in messages. The first mistake ends it.
+func AccountRows(in io.Reader, name, format string, take func(place string, fields map[string]any) error) error {
+	fields := []string{"ExternalUserId", "ExternalUsername", "ExternalFirstName", "ExternalLastName", "ExternalEmail", "Status"}
+	of := kind{"ExternalUserId", func(given string) string {
+		for _, field := range fields {
+			if strings.EqualFold(field, given) {
+				return field
+			}
+		}
+		return given
+	}, nil}
+	var read func(*rowReader, func(row, string, string), func(row) error) error
+	switch format {
+	case "csv":
+		read = eachCSV
+	case "json":
+		read = eachJSON
+	case "jsonl", "ndjson":
+		read = eachLine
+	default:
+		return host.Errorf(host.Usage, "%s: the format %q is none of csv, json, jsonl; give --format", name, format)
+	}
+	var wrong, taken error
+	bad := func(r row, field, message string) {
+		if wrong == nil {
+			wrong = host.Errorf(host.InvalidInput, "%s%s; nothing was taken", r.place(name, field), message)
+		}
+	}
+	err := read(&rowReader{in, maxRowBytes, of}, bad, func(r row) error {
+		if wrong != nil {
+			return wrong
+		}
+		taken = take(r.place(name, ""), r.fields)
+		return taken
+	})
+	switch {
+	case wrong != nil:
+		return wrong
+	case err != nil && taken == nil:
+		return host.Errorf(host.InvalidInput, "%s: %w", name, err)
+	default:
+		return err
+	}
+}
+
+// Spooled is a copy of something that is read once, in a temporary file that
+// goes with the process.
+type Spooled struct{ copied *copyOf }
+
+// Spool copies all of in.
+func Spool(in io.Reader) (*Spooled, error) {
+	c, err := newCopy()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.Copy(c, in); err != nil {
+		c.close()
+		return nil, host.Errorf(host.Unavailable, "the file can't be copied: %w", err)
+	}
+	return &Spooled{c}, nil
+}
+
+// Rewind begins to read from the start.
+func (s *Spooled) Rewind() (io.Reader, error) { return s.copied.rewind() }
+
+// Close removes the copy.
+func (s *Spooled) Close() { s.copied.close() }

@@ -132,10 +132,14 @@ func (e *Engine) enqueue(ctx context.Context, tx Tx, r *host.UserProvisioningReq
 // kindOf is the kind of a request's jobs: those that a person waits for have a
 // queue of their own.
 func kindOf(r *host.UserProvisioningRequest) string {
-	if r.Urgent {
+	switch {
+	case r.Operation == host.Reconcile:
+		return "reconcile" // of the other engine: only its targets are ours
+	case r.Urgent:
 		return UrgentJobKind
+	default:
+		return JobKind
 	}
-	return JobKind
 }
 
 // waiting tells whether a request was made by an event and has not begun, so

@@ -134,6 +134,21 @@ func (e *Engine) admit(ctx context.Context, tx Tx, limits []TargetLimits, r *hos
 	return got, nil
 }
 
+// Admit decides whether a run of a reconciliation may ask its target now:
+// it returns when, a moment ahead at most, or the target that it must wait for.
+func (e *Engine) Admit(ctx context.Context, tx Tx, app *host.UserProvisioningConfig, r *host.UserProvisioningRequest) (at time.Time, waitsFor, why string, err error) {
+	turn, err := e.admit(ctx, tx, e.Limits(app), r)
+	return turn.at, turn.waitsFor, turn.why, err
+}
+
+// Note stores what a call of a reconciliation says of the target. It returns
+// the target that the run must wait for, "" for none, and whether a failure was
+// the run's own.
+func (e *Engine) Note(ctx context.Context, tx Tx, app *host.UserProvisioningConfig, r *host.UserProvisioningRequest, trace *host.CallTrace, cause error) (waitsFor string, own bool, err error) {
+	own, waitsFor, err = e.noteTargets(ctx, tx, e.Limits(app), r, r.StartedDate, judge(trace, cause))
+	return waitsFor, own, err
+}
+
 // verdict is what an attempt says of its target.
 type verdict struct {
 	// down: the target gave no answer, or none that is its own (429, 5xx).

@@ -17,6 +17,8 @@ const (
 	leastWait   = time.Second
 	mostWait    = 10 * time.Minute
 	mostPerPage = 100_000
+	// mostEmpty is how many empty pages may follow each other.
+	mostEmpty = 100
 )
 
 func containsAny(s string, parts ...string) bool {
@@ -39,21 +41,34 @@ func (e *Engine) collectPage(ctx context.Context, r *host.UserProvisioningReques
 		UserProvisioningRequest: &pdk.UserProvisioningRequest{Id: r.Id, Name: r.Name(), AppName: r.AppName, Operation: string(r.Operation),
 			ConnectedAppId: r.ConnectedAppId, State: string(r.State), UserProvConfigId: r.UserProvConfigId},
 	}
+	if done, err := e.wait(ctx, r, app); done || err != nil {
+		return done, err
+	}
 	out, trace, callErr := e.Connectors.Call(ctx, app, pdk.OpReconcile, in)
 	if callErr != nil {
 		if ctx.Err() != nil {
 			return false, ctx.Err()
 		}
-		return e.retryPage(ctx, r, callErr, &trace)
+		if r.ReconMode == pdk.ModeDelta && host.CodeOf(callErr) == host.NotFound {
+			return false, e.restartFull(ctx, r, callErr)
+		}
+		return e.retryPage(ctx, r, app, callErr, &trace)
 	}
 	ended, token := pdk.ReconEnded(out.ReconState)
 	switch {
 	case !ended && out.NextReconOffset == "":
 		return false, host.Errorf(host.ConnectorFault, "the page at offset %q has no nextReconOffset and does not end the collecting (reconState %q)", r.ReconOffset, out.ReconState)
+	case len(out.Accounts) == 0 && !ended && r.EmptyPages >= mostEmpty:
+		return false, host.Errorf(host.ConnectorFault, "%d pages in a row were empty and not the last; the paging does not advance (offset %q)", r.EmptyPages+1, r.ReconOffset)
 	case len(out.Accounts) > mostPerPage:
 		return false, host.Errorf(host.ConnectorFault, "the page at offset %q has %d accounts; the most is %d", r.ReconOffset, len(out.Accounts), mostPerPage)
 	}
 	return false, e.Store.Update(ctx, func(tx Tx) error {
+		if e.Targets != nil {
+			if _, _, err := e.Targets.Note(ctx, tx, app, r, &trace, nil); err != nil {
+				return err
+			}
+		}
 		next := *r
 		now := e.Now().UTC()
 		if next.State == host.StateNew {
@@ -69,14 +84,15 @@ func (e *Engine) collectPage(ctx context.Context, r *host.UserProvisioningReques
 		if err := tx.InsertReconPage(ctx, r.Id, r.ReconOffset, len(out.Accounts)); err != nil {
 			return repeated(err, r.ReconOffset)
 		}
-		if err := tx.PutStaging(ctx, staged(r, out.Accounts)); err != nil {
-			return err
-		}
-		found, err := tx.CountStaging(ctx, r.Id)
+		added, err := stageNew(ctx, tx, r.Id, staged(r, out.Accounts))
 		if err != nil {
 			return err
 		}
+		found := r.ReconFound + added
 		next.ReconPages, next.ReconFound, next.Connector = r.ReconPages+1, found, trace.Connector
+		if next.EmptyPages++; len(out.Accounts) > 0 {
+			next.EmptyPages = 0
+		}
 		next.RetryCount, next.ErrorCode, next.ErrorMessage = 0, "", ""
 		if out.TotalEstimate != nil {
 			next.TotalEstimate = max(0, *out.TotalEstimate)
@@ -101,8 +117,67 @@ func repeated(err error, offset string) error {
 	return err
 }
 
+// wait asks whether the target may be asked now. done means that the run waits
+// for it, without a job.
+func (e *Engine) wait(ctx context.Context, r *host.UserProvisioningRequest, app *host.UserProvisioningConfig) (done bool, err error) {
+	if e.Targets == nil {
+		return false, nil
+	}
+	var at time.Time
+	err = e.Store.Update(ctx, func(tx Tx) error {
+		var waitsFor, why string
+		var err error
+		at, waitsFor, why, err = e.Targets.Admit(ctx, tx, app, r)
+		if done = waitsFor != ""; err != nil || !done {
+			return err
+		}
+		return e.park(ctx, tx, r, waitsFor, why, nil)
+	})
+	if pause := at.Sub(e.Now()); err == nil && !done && pause > 0 {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+	return done, err
+}
+
+// park lets a run wait for a target without a job: whoever finds the target
+// well gives it one.
+func (e *Engine) park(ctx context.Context, tx Tx, r *host.UserProvisioningRequest, waitsFor, why string, trace *host.CallTrace) error {
+	next := *r
+	next.Queued, next.WaitsFor = false, waitsFor
+	if err := tx.UpdateRequest(ctx, &next, r.Attempt); err != nil {
+		return err
+	}
+	if why != "" {
+		if err := e.log(ctx, tx, &next, "waits", why, trace); err != nil {
+			return err
+		}
+	}
+	return tx.CompleteJob(ctx)
+}
+
+// restartFull begins a delta anew as a full run: the target does not know its
+// token any more.
+func (e *Engine) restartFull(ctx context.Context, r *host.UserProvisioningRequest, cause error) error {
+	return e.Store.Update(ctx, func(tx Tx) error {
+		next := *r
+		next.ReconMode, next.ReconState, next.ReconOffset, next.ReconFound, next.ReconPages, next.RetryCount = pdk.ModeFull, "", "", 0, 0, 0
+		if err := tx.ClearRun(ctx, r.Id); err != nil {
+			return err
+		}
+		if err := tx.UpdateRequest(ctx, &next, r.Attempt); err != nil {
+			return err
+		}
+		return e.log(ctx, tx, &next, "full", fmt.Sprintf("the delta can't go on (%s); all accounts are collected", cause), nil)
+	})
+}
+
 // retryPage ends the job and lets another try the page later, or ends the run.
-func (e *Engine) retryPage(ctx context.Context, r *host.UserProvisioningRequest, cause error, trace *host.CallTrace) (done bool, err error) {
+// A target that is down ends no run: it waits.
+func (e *Engine) retryPage(ctx context.Context, r *host.UserProvisioningRequest, app *host.UserProvisioningConfig, cause error, trace *host.CallTrace) (done bool, err error) {
 	var known *host.Error
 	if !errors.As(cause, &known) {
 		known = host.Errorf(host.Internal, "%w", cause)
@@ -110,20 +185,38 @@ func (e *Engine) retryPage(ctx context.Context, r *host.UserProvisioningRequest,
 	if !known.Code.Retryable() {
 		return false, known
 	}
-	if r.RetryCount+1 >= mostTries {
-		ended := *known
-		ended.Code, ended.Message = host.Internal, fmt.Sprintf("%s: %s; that was try %d of %d at the page at offset %q", known.Code, known.Message, r.RetryCount+1, mostTries, r.ReconOffset)
-		return false, &ended
-	}
-	wait := max(known.RetryAfter, min(mostWait, leastWait<<r.RetryCount))
-	return true, e.Store.Update(ctx, func(tx Tx) error {
-		at := e.Now().UTC().Add(wait)
+	var end *host.Error
+	err = e.Store.Update(ctx, func(tx Tx) error {
+		end = nil
+		waitsFor, own := "", true
+		if e.Targets != nil {
+			var err error
+			if waitsFor, own, err = e.Targets.Note(ctx, tx, app, r, trace, cause); err != nil {
+				return err
+			}
+		}
+		details := fmt.Sprintf("page at offset %q: %s: %s", r.ReconOffset, known.Code, known.Error())
 		next := *r
-		next.RetryCount, next.ErrorCode, next.ErrorMessage, next.NextAttemptDate = r.RetryCount+1, known.Code, known.Error(), &at
+		next.ErrorCode, next.ErrorMessage = known.Code, known.Error()
+		if own {
+			next.RetryCount++
+		}
+		if waitsFor != "" {
+			return e.park(ctx, tx, &next, waitsFor, details+"; goes on when "+waitsFor+" can be asked again", trace)
+		}
+		if next.RetryCount >= mostTries {
+			ended := *known
+			ended.Code, ended.Message = host.Internal, fmt.Sprintf("%s; that was try %d of %d", details, next.RetryCount, mostTries)
+			end = &ended
+			return nil
+		}
+		wait := max(known.RetryAfter, min(mostWait, leastWait<<min(next.RetryCount, 10)))
+		at := e.Now().UTC().Add(wait)
+		next.NextAttemptDate = &at
 		if err := tx.UpdateRequest(ctx, &next, r.Attempt); err != nil {
 			return err
 		}
-		if err := e.log(ctx, tx, &next, "waiting", fmt.Sprintf("page at offset %q: %s: %s; again in %s", r.ReconOffset, known.Code, known.Error(), wait), trace); err != nil {
+		if err := e.log(ctx, tx, &next, "waiting", fmt.Sprintf("%s; again in %s", details, wait), trace); err != nil {
 			return err
 		}
 		if err := tx.Enqueue(ctx, JobKind, r.Id, at); err != nil {
@@ -131,6 +224,10 @@ func (e *Engine) retryPage(ctx context.Context, r *host.UserProvisioningRequest,
 		}
 		return tx.CompleteJob(ctx)
 	})
+	if err == nil && end != nil {
+		return false, end
+	}
+	return true, err
 }
 
 func staged(r *host.UserProvisioningRequest, accounts []pdk.Account) []*host.UserProvAccountStaging {

@@ -37,7 +37,14 @@ type Tx interface {
 	PutStaging(ctx context.Context, list []*host.UserProvAccountStaging) error
 	Staging(ctx context.Context, requestID string, after int64, limit int) ([]*host.UserProvAccountStaging, error)
 	UpdateStaging(ctx context.Context, list []*host.UserProvAccountStaging) error
-	CountStaging(ctx context.Context, requestID string) (int64, error)
+	// CountStagedOf counts which of some accounts a run has staged already.
+	CountStagedOf(ctx context.Context, requestID string, externalIDs []string) (int64, error)
+	// ReconSchedule is nil where the schedule of an app has not begun.
+	ReconSchedule(ctx context.Context, app string) (*host.ReconSchedule, error)
+	OpenRun(ctx context.Context, app string) (bool, error)
+	MarkQueued(ctx context.Context, requestID string) (bool, error)
+	PutReconSchedule(ctx context.Context, s *host.ReconSchedule) error
+	Configs(ctx context.Context) ([]*host.UserProvisioningConfig, error)
 	// CountKnown counts the accounts of an app that are not gone.
 	CountKnown(ctx context.Context, app string) (int64, error)
 	AccountsNotStaged(ctx context.Context, app, requestID string, after int64, limit int) ([]*host.UserProvAccount, error)
@@ -81,8 +88,10 @@ type Options struct {
 	Store      Store
 	Connectors Connectors
 	Rules      func(app string) (Rules, error)
-	Now        func() time.Time
-	Logger     *slog.Logger
+	// Targets says when a target may be asked; nil is always.
+	Targets Targets
+	Now     func() time.Time
+	Logger  *slog.Logger
 }
 
 // Engine reconciles. It may be used from many goroutines and on many machines
@@ -111,6 +120,8 @@ type RunOptions struct {
 	Mode string
 	// Commit goes on to the commit without a review.
 	Commit bool
+	// Reason says what made the run; empty is a person.
+	Reason string
 }
 
 // Start makes the request of a run. One run of an app is under way at a time.
@@ -138,7 +149,10 @@ func (e *Engine) Start(ctx context.Context, tx Tx, appName string, o RunOptions)
 		Id: host.NewID(), Operation: host.Reconcile, State: host.StateNew, ApprovalStatus: host.ApprovalNotRequired,
 		AppName: appName, ConnectedAppId: app.ConnectedAppId, UserProvConfigId: app.Id,
 		ReconFilter: o.Filter, ReconMode: o.Mode, CommitWhenAnalyzed: o.Commit, Parameters: app.Parameters,
-		Reason: "a person asked for it", CreatedDate: e.Now().UTC(),
+		Reason: "a person asked for it", CreatedDate: e.Now().UTC(), Queued: true,
+	}
+	if o.Reason != "" {
+		r.Reason = o.Reason
 	}
 	if o.Mode == pdk.ModeDelta {
 		if app.LastReconToken == "" {
@@ -146,13 +160,7 @@ func (e *Engine) Start(ctx context.Context, tx Tx, appName string, o RunOptions)
 		}
 		r.ReconState = app.LastReconToken
 	}
-	if err := tx.InsertRequest(ctx, r); err != nil {
-		if host.CodeOf(err) == host.Conflict || isConstraint(err) {
-			return nil, host.Errorf(host.Conflict, "a run of %s is under way   -> provost request list --app %s --operation Reconcile", appName, appName)
-		}
-		return nil, err
-	}
-	if err := e.log(ctx, tx, r, "requested", r.Reason, nil); err != nil {
+	if err := e.insertRun(ctx, tx, r); err != nil {
 		return nil, err
 	}
 	return r, tx.Enqueue(ctx, JobKind, r.Id, time.Time{})
@@ -208,6 +216,12 @@ func (e *Engine) Work(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
+		if r.Paused && r.State != host.StateCommitting {
+			if done, err := e.rest(ctx, id); done || err != nil {
+				return err
+			}
+			continue
+		}
 		done := false
 		switch r.State {
 		case host.StateNew, host.StateCollecting:
@@ -234,6 +248,11 @@ func (e *Engine) Work(ctx context.Context, id string) error {
 		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
+			}
+			if host.CodeOf(err) == host.Conflict { // somebody may have paused or cancelled it
+				if done, restErr := e.rest(ctx, id); done || restErr != nil {
+					return restErr
+				}
 			}
 			var known *host.Error
 			if errors.As(err, &known) && !known.Code.Retryable() && r.State != host.StateCommitting {

@@ -135,6 +135,10 @@ CREATE TABLE target_states (
 	name TEXT PRIMARY KEY, failures {bigint} NOT NULL, since {time}, rest_until {time}, probe_id TEXT, retry_after {time},
 	answered {time}, next_date {time}, last_error TEXT NOT NULL
 )
+`, nil}, {4, "pauses and schedules of runs", `
+ALTER TABLE user_provisioning_requests ADD COLUMN paused BOOLEAN NOT NULL DEFAULT FALSE;
+ALTER TABLE user_provisioning_requests ADD COLUMN empty_pages {bigint} NOT NULL DEFAULT 0;
+CREATE TABLE recon_schedules (app_name TEXT PRIMARY KEY, schedule TEXT NOT NULL, last_date {time} NOT NULL, delta_runs {bigint} NOT NULL)
 `, nil}, {6, "plans", `
 CREATE TABLE plans (
 	number {number}, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, state TEXT NOT NULL CHECK (state IN (` + quoted(host.PlanStates) + `)),

@@ -70,6 +70,6 @@ func (t *Tx) CountWaiting(ctx context.Context) (map[string]int64, error) {
 // MarkQueued notes that a request has a job from now on, and waits for nothing.
 // It is false where the request has one already or has ended.
 func (t *Tx) MarkQueued(ctx context.Context, requestID string) (bool, error) {
-	n, err := t.exec(ctx, "UPDATE user_provisioning_requests SET queued = TRUE, waits_for = NULL WHERE id = ? AND NOT queued AND state IN ('New', 'Requested')", requestID)
+	n, err := t.exec(ctx, "UPDATE user_provisioning_requests SET queued = TRUE, waits_for = NULL WHERE id = ? AND NOT queued AND state NOT IN ("+ended+")", requestID)
 	return n == 1, err
 }

@@ -1,0 +1,155 @@
+package reconcile_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/reconcile"
+	"github.com/provosthq/provost/host/store"
+	"github.com/provosthq/provost/host/store/storetest"
+	"github.com/provosthq/provost/pdk"
+)
+
+// clocked is an engine over a real database whose jobs nobody works.
+type clocked struct {
+	t      *testing.T
+	store  *store.Store
+	engine *reconcile.Engine
+	now    time.Time
+}
+
+type clockedTx struct{ *store.Tx }
+
+func (clockedTx) Enqueue(context.Context, string, string, time.Time) error { return nil }
+func (clockedTx) CompleteJob(context.Context) error                        { return nil }
+
+func (w *clocked) Update(ctx context.Context, fn func(reconcile.Tx) error) error {
+	return w.store.Update(ctx, func(t *store.Tx) error { return fn(clockedTx{t}) })
+}
+
+func (w *clocked) View(ctx context.Context, fn func(reconcile.Tx) error) error {
+	return w.store.View(ctx, func(t *store.Tx) error { return fn(clockedTx{t}) })
+}
+
+func (w *clocked) Call(context.Context, *host.UserProvisioningConfig, pdk.Operation, pdk.Input) (pdk.Output, host.CallTrace, error) {
+	panic("nobody works jobs here")
+}
+func (w *clocked) Supports(*host.UserProvisioningConfig, pdk.Operation) (bool, error) {
+	return true, nil
+}
+
+func eachClocked(t *testing.T, fn func(t *testing.T, w *clocked)) {
+	storetest.Each(t, func(t *testing.T, url string) {
+		s, err := store.Open(t.Context(), url, store.Options{})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, s.Close()) })
+		w := &clocked{t: t, store: s, now: time.Date(2026, 3, 2, 1, 30, 0, 0, time.Local)}
+		w.engine = reconcile.New(reconcile.Options{Store: w, Connectors: w, Now: func() time.Time { return w.now },
+			Rules: func(string) (reconcile.Rules, error) { return nil, nil }})
+		fn(t, w)
+	})
+}
+
+func (w *clocked) app(name string, p host.ReconcilePolicy, token string) {
+	w.t.Helper()
+	require.NoError(w.t, w.store.Update(w.t.Context(), func(tx *store.Tx) error {
+		a := &host.ConnectedApp{Name: name}
+		if err := tx.PutApp(w.t.Context(), a); err != nil {
+			return err
+		}
+		return tx.PutConfig(w.t.Context(), &host.UserProvisioningConfig{AppName: name, ConnectedAppId: a.Id, Enabled: true, Reconcile: p, LastReconToken: token})
+	}))
+}
+
+// runs lists the runs as "full New", and ends those that are open.
+func (w *clocked) runs(end bool) (list []string) {
+	w.t.Helper()
+	require.NoError(w.t, w.store.Update(w.t.Context(), func(tx *store.Tx) error {
+		list = nil
+		all, err := tx.Requests(w.t.Context(), store.RequestFilter{Limit: 1000})
+		for _, r := range all {
+			list = append(list, fmt.Sprintf("%s %s", r.ReconMode, r.State))
+			if end && !r.State.Ended() {
+				r.State = host.StateFailed
+				if err := tx.UpdateRequest(w.t.Context(), r, r.Attempt); err != nil {
+					return err
+				}
+			}
+		}
+		return err
+	}))
+	return list
+}
+
+func (w *clocked) pass(d time.Duration) {
+	w.t.Helper()
+	w.now = w.now.Add(d)
+	require.NoError(w.t, w.engine.Schedule(w.t.Context()))
+	require.NoError(w.t, w.engine.Schedule(w.t.Context()), "another machine, at the same moment")
+}
+
+func TestAScheduleStartsOneRunForEachOccurrence(t *testing.T) {
+	eachClocked(t, func(t *testing.T, w *clocked) {
+		w.app("acme", host.ReconcilePolicy{Schedule: "0 2 * * *"}, "")
+		w.pass(0)
+		require.Empty(t, w.runs(false), "not before its time")
+		w.pass(29 * time.Minute)
+		require.Empty(t, w.runs(false))
+		w.pass(time.Minute)
+		require.Equal(t, []string{"full New"}, w.runs(false))
+		w.pass(time.Hour)
+		require.Len(t, w.runs(false), 1)
+		w.pass(23 * time.Hour)
+		require.Len(t, w.runs(true), 1, "the one before is still under way: this one is left out")
+		w.pass(24 * time.Hour)
+		require.Len(t, w.runs(true), 2)
+		w.pass(5 * 24 * time.Hour)
+		require.Len(t, w.runs(true), 3, "those that nobody was there for make one run")
+		w.app("acme", host.ReconcilePolicy{Schedule: "0 3 * * *"}, "")
+		w.pass(time.Minute)
+		require.Len(t, w.runs(true), 3, "another schedule begins anew")
+		w.pass(24 * time.Hour)
+		require.Len(t, w.runs(true), 4)
+	})
+}
+
+func TestDeltasAreScheduledBetweenFullRuns(t *testing.T) {
+	eachClocked(t, func(t *testing.T, w *clocked) {
+		w.app("acme", host.ReconcilePolicy{Schedule: "0 * * * *", Delta: true, FullEvery: 3}, "")
+		w.pass(0)
+		w.pass(time.Hour)
+		require.Equal(t, []string{"full New"}, w.runs(true), "no token yet")
+		w.app("acme", host.ReconcilePolicy{Schedule: "0 * * * *", Delta: true, FullEvery: 3}, "T1")
+		for range 6 {
+			w.pass(time.Hour)
+			w.runs(true)
+		}
+		var modes []string
+		for _, r := range w.runs(false)[1:] {
+			modes = append(modes, r[:4])
+		}
+		require.Equal(t, []string{"delt", "delt", "full", "delt", "delt", "full"}, modes)
+	})
+}
+
+func TestJitterIsTheSameForOneOccurrenceOnEveryMachine(t *testing.T) {
+	app := &host.UserProvisioningConfig{AppName: "acme", Reconcile: host.ReconcilePolicy{Schedule: "0 2 * * *", Jitter: time.Hour}}
+	other := &host.UserProvisioningConfig{AppName: "other", Reconcile: app.Reconcile}
+	last := time.Date(2026, 3, 2, 1, 0, 0, 0, time.Local)
+	base, differ := last.Add(time.Hour), false
+	for day := range 10 {
+		at := reconcile.Next(app, last.AddDate(0, 0, day))
+		require.Equal(t, at, reconcile.Next(app, last.AddDate(0, 0, day)))
+		late := at.Sub(base.AddDate(0, 0, day))
+		require.GreaterOrEqual(t, late, time.Duration(0))
+		require.Less(t, late, time.Hour)
+		differ = differ || at != reconcile.Next(other, last.AddDate(0, 0, day))
+	}
+	require.True(t, differ)
+	require.True(t, reconcile.Next(&host.UserProvisioningConfig{}, last).IsZero())
+}
