@@ -75,6 +75,19 @@ func (c *Config) check() []Problem {
 			k.fail(key+".name", "%q is no name; lower-case letters, digits and hyphens, a letter first", short(name))
 		}
 	}
+	for i := range c.Tables {
+		key := entryKey("tables", c.Tables[i].Name, i)
+		if name := c.Tables[i].Name; name != "" && !attributeName.MatchString(name) {
+			k.fail(key+".name", "%q is no name; letters, digits and underscores, and no digit first", short(name))
+		}
+		seen := map[string]bool{}
+		for j, v := range c.Tables[i].Values {
+			if v.Key != "" && seen[v.Key] {
+				k.fail(fmt.Sprintf("%s.values[%d].key", key, j), "%q is there twice", short(v.Key))
+			}
+			seen[v.Key] = true
+		}
+	}
 	for i := range c.Apps {
 		c.checkApp(&k, &c.Apps[i], entryKey("apps", c.Apps[i].Name, i))
 	}

@@ -30,6 +30,7 @@ type Config struct {
 	Credentials []Credential `yaml:"credentials" doc:"Named credentials: an endpoint and how to sign in there."`
 	Apps        []App        `yaml:"apps" doc:"Connected apps that people get accounts in."`
 	Groups      []Group      `yaml:"groups" doc:"Groups of people who approve."`
+	Tables      []Table      `yaml:"tables" doc:"Tables that mappings look up values in: lookup(\"costCenters\", user.Department)."`
 	Retention   Retention    `yaml:"retention" doc:"How long is kept what has ended."`
 
 	// File is the file that was read.
@@ -218,6 +219,18 @@ type Group struct {
 	Members []string `yaml:"members" required:"true" doc:"Usernames."`
 }
 
+// Table is what mappings look up: a value for each key.
+type Table struct {
+	Name   string       `yaml:"name" required:"true" doc:"Letters, digits and underscores."`
+	Values []TableValue `yaml:"values" required:"true" doc:"The table's rows."`
+}
+
+// TableValue is one row of a table.
+type TableValue struct {
+	Key   string `yaml:"key" required:"true" doc:"What is looked up."`
+	Value string `yaml:"value" doc:"What is found; without it, an empty text."`
+}
+
 // Retention says how long is kept what has ended.
 type Retention struct {
 	Requests time.Duration `yaml:"requests" default:"365d" doc:"Requests that have ended, with their logs."`
@@ -257,7 +270,7 @@ type App struct {
 	Operations         []string       `yaml:"operations" default:"Create,Update,EnableAndDisable" enum:"Create,Update,EnableAndDisable,SuspendAndRestore,Delete" doc:"What may be done in the app."`
 	Profiles           []string       `yaml:"profiles" doc:"Profiles that grant the app."`
 	Scope              string         `yaml:"scope" doc:"Expression over user; whom it is true for gets the app."`
-	Mapping            []string       `yaml:"mapping" doc:"Rules such as userName = user.Username. Without any: the connector's default."`
+	Mapping            []string       `yaml:"mapping" doc:"Rules such as userName = user.Username, or userName = lower(user.Username) [on create]. Without any: the connector's default."`
 	Link               []string       `yaml:"link" doc:"Rules that find the user of an account, such as account.ExternalUsername = user.Username."`
 	OnUpdateAttributes []string       `yaml:"on_update_attributes" doc:"Fields of the user whose change makes an Update; without any: every field that is mapped."`
 	ReconFilter        string         `yaml:"recon_filter" doc:"Which accounts are collected, in the target's own language."`

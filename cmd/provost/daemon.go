@@ -243,7 +243,7 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config) error {
 		if err != nil {
 			continue // the plugin's own problem is listed
 		}
-		r, wrong := compileRules(app, c.Describe())
+		r, wrong := compileRules(app, tablesOf(cfg), c.Describe())
 		release()
 		problems = append(problems, wrong...)
 		next.rules[app.Name] = r

@@ -19,6 +19,11 @@ type rules struct {
 	app      string
 	profiles []string
 	sets     []string
+	// text is the mapping as it is written; needs and tables are what it is
+	// compiled with.
+	text   []string
+	needs  []pdk.Attribute
+	tables mapping.Tables
 }
 
 func (r *rules) InScope(u *host.User) (bool, error) {
@@ -41,7 +46,7 @@ func (r *rules) Granted(u *host.User) (bool, error) {
 
 // compileRules compiles an app's rules. What the app does not say, the
 // connector's description does.
-func compileRules(app config.App, d pdk.Description) (*rules, []config.Problem) {
+func compileRules(app config.App, tables mapping.Tables, d pdk.Description) (*rules, []config.Problem) {
 	key := "apps." + app.Name + "."
 	var problems []config.Problem
 	collect := func(name string, own bool, err error) {
@@ -59,28 +64,39 @@ func compileRules(app config.App, d pdk.Description) (*rules, []config.Problem) 
 	if !own {
 		text = d.DefaultMapping
 	}
-	m, err := mapping.Compile(text, d.Attributes)
+	m, err := tables.Compile(text, d.Attributes)
 	collect("mapping", own, err)
-	if own && err == nil {
-		for _, a := range d.Attributes {
-			if a.Required && !slices.Contains(m.Paths(), a.Name) {
-				problems = append(problems, config.Problem{Key: key + "mapping", Message: fmt.Sprintf("the connector needs %s, and nothing maps it", a.Name)})
-			}
+	if err == nil {
+		for _, path := range m.Unmapped(d.Attributes) {
+			problems = append(problems, config.Problem{Key: key + "mapping", Message: fmt.Sprintf("the connector needs %s, and nothing maps it", path)})
 		}
 	}
 	linkText, ownLink := app.Link, len(app.Link) > 0
 	if !ownLink {
 		linkText = d.DefaultLink
 	}
-	l, err := mapping.CompileLinks(linkText)
+	l, err := tables.CompileLinks(linkText)
 	collect("link", ownLink, err)
-	r := &rules{Mapping: m, Links: l, app: app.Name, profiles: app.Profiles, sets: app.PermissionSets}
+	r := &rules{Mapping: m, Links: l, app: app.Name, profiles: app.Profiles, sets: app.PermissionSets, text: text, needs: d.Attributes, tables: tables}
 	if app.Scope != "" {
-		if r.scope, err = mapping.CompileScope(app.Scope); err != nil {
+		if r.scope, err = tables.CompileScope(app.Scope); err != nil {
 			problems = append(problems, config.Problem{Key: key + "scope", Message: err.Error()})
 		}
 	}
 	return r, problems
+}
+
+// tablesOf are the tables of a configuration as expressions look them up.
+func tablesOf(cfg *config.Config) mapping.Tables {
+	tables := mapping.Tables{}
+	for _, t := range cfg.Tables {
+		values := map[string]any{}
+		for _, v := range t.Values {
+			values[v.Key] = v.Value
+		}
+		tables[t.Name] = values
+	}
+	return tables
 }
 
 func unjoin(err error) []error {

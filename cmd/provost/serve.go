@@ -83,11 +83,11 @@ func checkConnectors(ctx context.Context) config.Check {
 				c, release, err := catalogue.Acquire(app.Plugin)
 				if err != nil {
 					// Its plugin is a problem of its own; the rules are checked all the same.
-					_, wrong := compileRules(app, pdk.Description{})
+					_, wrong := compileRules(app, tablesOf(cfg), pdk.Description{})
 					problems = append(problems, wrong...)
 					continue
 				}
-				_, wrong := compileRules(app, c.Describe())
+				_, wrong := compileRules(app, tablesOf(cfg), c.Describe())
 				release()
 				problems = append(problems, wrong...)
 			}

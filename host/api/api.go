@@ -100,6 +100,7 @@ func Handler(s Service, version string) http.Handler {
 	apps(a, s)
 	requests(a, s)
 	accounts(a, s)
+	mappings(a, s)
 	targets(a, s)
 	plans(a, s)
 	mux.HandleFunc("POST /api/v1/users/import", importUsers(s))

@@ -11,6 +11,7 @@ import (
 // Service is what the API needs of the running host. Errors are *[host.Error]
 // where the caller can do something about them.
 type Service interface {
+	MappingService
 	TargetService
 	PlanService
 	DryRunService

@@ -28,7 +28,7 @@ var requestFields = []string{"Operation", "AppName", "Attributes", "ChangedAttri
 // true or "manager", "group NAME", or a username.
 func CompileApproval(text string) (*Approval, error) {
 	asked, literals := &fields{record: "request"}, &groupNames{}
-	program, _, err := compile(text, "user", expr.Env(map[string]any{"user": map[string]any{}, "request": map[string]any{}}),
+	program, _, err := Tables(nil).compile(text, "user", expr.Env(map[string]any{"user": map[string]any{}, "request": map[string]any{}}),
 		expr.Patch(asked), expr.Patch(literals))
 	if err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func (a *Approval) Of(u *host.User, r *host.UserProvisioningRequest) (host.Appro
 	if attributes == nil {
 		attributes = map[string]any{}
 	}
-	v, err := expr.Run(a.program, map[string]any{"user": userEnv(u), "request": map[string]any{
+	v, err := evaluate(a.program, map[string]any{"user": userEnv(u), "request": map[string]any{
 		"Operation": string(r.Operation), "AppName": r.AppName, "Attributes": attributes, "ChangedAttributes": changed,
 		"Reason": r.Reason, "RetryCount": r.RetryCount,
 	}})

@@ -23,11 +23,25 @@ import (
 type Mapping struct{ rules []rule }
 
 type rule struct {
-	path    string
-	program *vm.Program
+	path       string
+	expression string
+	program    *vm.Program
 	// reads are the fields of the user that the expression reads.
 	reads []string
+	Modifiers
+	kind kind
 }
+
+// kind is what a rule makes; without one, an attribute.
+type kind int
+
+const (
+	// named: a name that must be unique, chosen when the account is made.
+	named kind = iota + 1
+	// secret: a password, made for the call that makes the account and kept
+	// nowhere.
+	secret
+)
 
 // RuleError is one rule that can't be used. Index is its place in the list.
 type RuleError struct {
@@ -40,11 +54,17 @@ func (e *RuleError) Error() string {
 	return fmt.Sprintf("rule %d (%s): %s", e.Index+1, e.Rule, e.Message)
 }
 
-// Compile checks and compiles rules of the form "path = expression".
-// attributes are those that the connector declares: a path into a list that
-// is written emails.work means emails[work].value. The error joins a
-// *[RuleError] for each wrong rule.
+// Compile checks and compiles rules of the form "path = expression
+// [modifiers]", which look nothing up.
 func Compile(rules []string, attributes []pdk.Attribute) (*Mapping, error) {
+	return Tables(nil).Compile(rules, attributes)
+}
+
+// Compile checks and compiles rules of the form "path = expression
+// [modifiers]". attributes are those that the connector declares: a path into
+// a list that is written emails.work means emails[work].value. The error joins
+// a *[RuleError] for each wrong rule.
+func (t Tables) Compile(rules []string, attributes []pdk.Attribute) (*Mapping, error) {
 	m := &Mapping{}
 	var errs []error
 	seen := map[string]bool{}
@@ -67,64 +87,162 @@ func Compile(rules []string, attributes []pdk.Attribute) (*Mapping, error) {
 			continue
 		}
 		seen[path] = true
-		program, reads, err := compile(right, "user")
+		r, err := t.compileRule(path, right)
 		if err != nil {
 			bad("%s: %v", path, err)
 			continue
 		}
-		m.rules = append(m.rules, rule{path, program, reads})
+		m.rules = append(m.rules, r)
 	}
 	return m, errors.Join(errs...)
 }
 
-// cut parts a rule at its first = that is not part of ==, !=, <= or >=.
-func cut(text string) (left, right string, ok bool) {
-	for i := 0; i < len(text); i++ {
-		if text[i] != '=' || i+1 < len(text) && text[i+1] == '=' || i > 0 && strings.IndexByte("=!<>", text[i-1]) >= 0 {
-			continue
-		}
-		left, right = strings.TrimSpace(text[:i]), strings.TrimSpace(text[i+1:])
-		return left, right, left != "" && right != ""
+func (t Tables) compileRule(path, text string) (r rule, err error) {
+	r.path = path
+	if r.expression, r.Modifiers, err = modifiers(text); err != nil {
+		return r, err
 	}
-	return "", "", false
+	called := &calls{tables: t}
+	if r.program, r.reads, err = t.compile(r.expression, "user", expr.Patch(called)); err != nil {
+		return r, err
+	}
+	alone := func(name string, n int) error {
+		if results(r.program.Node(), name) < n {
+			return fmt.Errorf("%s must be all that the rule makes, not a part of it", name)
+		}
+		return nil
+	}
+	switch {
+	case called.unique > 0 && called.password > 0:
+		return r, errors.New("makes a name and a password; one of them")
+	case called.unique > 0:
+		r.kind, r.OnCreate, err = named, true, alone("unique", called.unique)
+	case called.password > 0:
+		r.kind, r.OnCreate, err = secret, true, alone("randomPassword", called.password)
+	case called.now > 0 && !r.OnCreate:
+		err = errors.New("now() is another value each time, which would be a change each time; write [on create] behind the rule")
+	}
+	return r, err
 }
 
-// keyed writes emails.work as emails[work].value where emails is a list of
-// complex values.
-func keyed(path string, attributes []pdk.Attribute) string {
-	name, key, has := strings.Cut(path, ".")
-	if !has {
-		return path
-	}
-	for _, a := range attributes {
-		if a.Name != name || !a.MultiValued || a.Type != "complex" {
-			continue
+// results counts the places where an expression ends in a call of a function.
+func results(node ast.Node, name string) int {
+	switch n := node.(type) {
+	case *ast.ConditionalNode:
+		return results(n.Exp1, name) + results(n.Exp2, name)
+	case *ast.VariableDeclaratorNode:
+		return results(n.Expr, name)
+	case *ast.CallNode:
+		if id, ok := n.Callee.(*ast.IdentifierNode); ok && id.Value == name {
+			return 1
 		}
-		kind, rest, sub := strings.Cut(key, ".")
-		if !sub {
-			rest = "value"
-		}
-		return name + "[" + kind + "]." + rest
 	}
-	return path
+	return 0
 }
 
 // Apply makes the attributes of a user. A rule that ends in nothing ("" or
-// nil) makes no attribute.
+// nil) makes no attribute, one that makes a password neither.
 func (m *Mapping) Apply(u *host.User) (map[string]any, error) {
 	env := map[string]any{"user": userEnv(u)}
 	out := map[string]any{}
 	for _, r := range m.rules {
-		v, err := expr.Run(r.program, env)
-		if err != nil {
-			return nil, host.Errorf(host.InvalidInput, "mapping of %s for %s: %s", r.path, u.Username, oneLine(err))
-		}
-		if v == nil || v == "" {
+		if r.kind == secret {
 			continue
 		}
-		pdk.SetPath(out, r.path, v)
+		v, err := r.value(env)
+		if err != nil {
+			return nil, r.failed(u, err)
+		}
+		if v != nil {
+			pdk.SetPath(out, r.path, v)
+		}
 	}
 	return out, nil
+}
+
+// value is what the rule makes, nil for nothing.
+func (r rule) value(env map[string]any) (any, error) {
+	v, err := evaluate(r.program, env)
+	if v == "" {
+		v = nil
+	}
+	return v, err
+}
+
+func (r rule) failed(u *host.User, err error) error {
+	return host.Errorf(host.InvalidInput, "mapping of %s for %s: %s", r.path, u.Username, oneLine(err))
+}
+
+// Trial is what one rule makes of a user.
+type Trial struct {
+	Path, Expression string
+	Modifiers
+	// Unique: Value is the first name of those that may be chosen.
+	Unique bool
+	// Secret: Value is none; one was made and forgotten.
+	Secret bool
+	Value  any
+	Err    error
+}
+
+// Try runs each rule on a user; on nil it only tells the rules.
+func (m *Mapping) Try(u *host.User) []Trial {
+	trials := make([]Trial, len(m.rules))
+	for i, r := range m.rules {
+		t := &trials[i]
+		*t = Trial{Path: r.path, Expression: r.expression, Modifiers: r.Modifiers, Unique: r.kind == named, Secret: r.kind == secret}
+		if u == nil {
+			continue
+		}
+		v, err := r.value(map[string]any{"user": userEnv(u)})
+		if err != nil {
+			t.Err = errors.New(oneLine(err))
+		}
+		if nth, ok := Mark(v); ok {
+			v = nth(1)
+		}
+		if !t.Secret {
+			t.Value = v
+		}
+	}
+	return trials
+}
+
+// Secrets makes the passwords of a new account, by path. Each call makes
+// others.
+func (m *Mapping) Secrets(u *host.User) (map[string]string, error) {
+	var out map[string]string
+	for _, r := range m.rules {
+		if r.kind != secret {
+			continue
+		}
+		v, err := r.value(map[string]any{"user": userEnv(u)})
+		if err != nil {
+			return nil, r.failed(u, err)
+		}
+		if text, ok := v.(string); ok {
+			if out == nil {
+				out = map[string]string{}
+			}
+			out[r.path] = text
+		}
+	}
+	return out, nil
+}
+
+// OfAccount is what of a user's attributes is sent for an account that is
+// there: all but those for new ones.
+func (m *Mapping) OfAccount(attributes map[string]any) map[string]any {
+	if !slices.ContainsFunc(m.rules, func(r rule) bool { return r.OnCreate && r.kind != secret }) {
+		return attributes
+	}
+	out := clone(attributes).(map[string]any)
+	for _, r := range m.rules {
+		if r.OnCreate {
+			remove(out, r.path)
+		}
+	}
+	return out
 }
 
 // Paths are the paths that are mapped, in the order of the rules.
@@ -136,23 +254,61 @@ func (m *Mapping) Paths() []string {
 	return paths
 }
 
+// Unmapped are the attributes that a connector says it needs and that nothing
+// maps.
+func (m *Mapping) Unmapped(attributes []pdk.Attribute) []string {
+	return m.unmapped("", attributes)
+}
+
+func (m *Mapping) unmapped(prefix string, attributes []pdk.Attribute) []string {
+	var missing []string
+	for _, a := range attributes {
+		path := prefix + a.Name
+		whole, part := false, false
+		for _, r := range m.rules {
+			whole = whole || strings.EqualFold(r.path, path)
+			rest, within := cutFold(r.path, path)
+			part = part || within && rest != "" && strings.ContainsRune(".[:", rune(rest[0]))
+		}
+		switch {
+		case whole:
+		case !part && a.Required:
+			missing = append(missing, path)
+		case part && !a.MultiValued:
+			missing = append(missing, m.unmapped(path+".", a.SubAttributes)...)
+		}
+	}
+	return missing
+}
+
+func cutFold(text, prefix string) (rest string, ok bool) {
+	if len(text) < len(prefix) || !strings.EqualFold(text[:len(prefix)], prefix) {
+		return "", false
+	}
+	return text[len(prefix):], true
+}
+
 // Changed returns the mapped paths whose value differs between two users'
 // attributes. Paths that only say whether the user is active are left out: to
-// activate and to deactivate are operations of their own.
+// activate and to deactivate are operations of their own; and so are those for
+// new accounts.
 func (m *Mapping) Changed(before, after map[string]any) []string {
 	var changed []string
 	for _, r := range m.rules {
-		if r.onlyStatus() {
+		if r.onlyStatus() || r.OnCreate {
 			continue
 		}
 		b, _ := pdk.GetPath(before, r.path)
 		a, _ := pdk.GetPath(after, r.path)
-		if !same(b, a) {
+		if !same(b, a) && !r.leaves(a) {
 			changed = append(changed, r.path)
 		}
 	}
 	return changed
 }
+
+// leaves tells whether the value says that the target keeps what it has.
+func (r rule) leaves(value any) bool { return r.EmptyLeaves && (value == nil || value == "") }
 
 func (r rule) onlyStatus() bool {
 	if len(r.reads) == 0 {
@@ -173,7 +329,7 @@ func (m *Mapping) Drift(want, have map[string]any, partial bool) []host.Differen
 	for _, r := range m.rules {
 		w, _ := pdk.GetPath(want, r.path)
 		h, there := pdk.GetPath(have, r.path)
-		if !there && partial || same(w, h) {
+		if r.OnCreate || !there && partial || same(w, h) || r.leaves(w) {
 			continue
 		}
 		drift = append(drift, host.Difference{Path: r.path, Want: w, Have: h})
@@ -206,15 +362,18 @@ func same(a, b any) bool {
 	if aBool || bBool {
 		return strings.EqualFold(fmt.Sprint(a), fmt.Sprint(b))
 	}
-	return fmt.Sprint(a) == fmt.Sprint(b)
+	return textOf(a) == textOf(b)
 }
 
 // Scope is an expression over the user that says who is in.
 type Scope struct{ program *vm.Program }
 
 // CompileScope compiles an expression that must be true or false.
-func CompileScope(text string) (*Scope, error) {
-	program, _, err := compile(text, "user", expr.AsBool())
+func CompileScope(text string) (*Scope, error) { return Tables(nil).CompileScope(text) }
+
+// CompileScope compiles an expression that must be true or false.
+func (t Tables) CompileScope(text string) (*Scope, error) {
+	program, _, err := t.compile(text, "user", expr.AsBool())
 	if err != nil {
 		return nil, err
 	}
@@ -223,11 +382,15 @@ func CompileScope(text string) (*Scope, error) {
 
 // Holds tells whether the user is in.
 func (s *Scope) Holds(u *host.User) (bool, error) {
-	v, err := expr.Run(s.program, map[string]any{"user": userEnv(u)})
+	v, err := evaluate(s.program, map[string]any{"user": userEnv(u)})
 	if err != nil {
 		return false, host.Errorf(host.InvalidInput, "scope for %s: %s", u.Username, oneLine(err))
 	}
-	return v.(bool), nil
+	in, ok := v.(bool)
+	if !ok {
+		return false, host.Errorf(host.InvalidInput, "scope for %s: ends in %s, not in true or false", u.Username, kindOf(v))
+	}
+	return in, nil
 }
 
 // Links are rules that find the user of an account:
@@ -241,7 +404,11 @@ type link struct {
 
 // CompileLinks compiles link rules. The error joins a *[RuleError] for each
 // wrong one.
-func CompileLinks(rules []string) (*Links, error) {
+func CompileLinks(rules []string) (*Links, error) { return Tables(nil).CompileLinks(rules) }
+
+// CompileLinks compiles link rules. The error joins a *[RuleError] for each
+// wrong one.
+func (t Tables) CompileLinks(rules []string) (*Links, error) {
 	l := &Links{}
 	var errs []error
 	for i, text := range rules {
@@ -253,12 +420,12 @@ func CompileLinks(rules []string) (*Links, error) {
 		if strings.Contains(left, "user.") && strings.Contains(right, "account.") {
 			left, right = right, left
 		}
-		account, _, err := compile(left, "account")
+		account, _, err := t.compile(left, "account")
 		if err != nil {
 			errs = append(errs, &RuleError{i, text, err.Error()})
 			continue
 		}
-		user, _, err := compile(right, "user")
+		user, _, err := t.compile(right, "user")
 		if err != nil {
 			errs = append(errs, &RuleError{i, text, err.Error()})
 			continue
@@ -288,153 +455,9 @@ func (l *Links) AccountKey(i int, a *host.UserProvAccountStaging) (string, error
 }
 
 func key(p *vm.Program, env map[string]any) (string, error) {
-	v, err := expr.Run(p, env)
+	v, err := evaluate(p, env)
 	if err != nil {
 		return "", host.Errorf(host.InvalidInput, "link rule: %s", oneLine(err))
 	}
-	if v == nil {
-		return "", nil
-	}
-	return fmt.Sprint(v), nil
+	return textOf(v), nil
 }
-
-// userEnv is a user as expressions see it: the model's fields, with the
-// organisation's own beside them.
-func userEnv(u *host.User) map[string]any {
-	env := make(map[string]any, len(userFields)+len(u.Custom))
-	for k, v := range u.Custom {
-		env[k] = v
-	}
-	v := reflect.ValueOf(u.User)
-	for _, f := range userFields {
-		env[f] = v.FieldByName(f).Interface()
-	}
-	return env
-}
-
-var userFields = fieldNames(reflect.TypeFor[pdk.User](), "Custom")
-
-var accountFields = []string{"ExternalUserId", "ExternalUsername", "ExternalFirstName", "ExternalLastName", "ExternalEmail", "Status", "attributes"}
-
-func fieldNames(t reflect.Type, without string) []string {
-	var names []string
-	for i := range t.NumField() {
-		if name := t.Field(i).Name; name != without {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// compile compiles an expression over one record, and names the fields that
-// it reads.
-func compile(text, record string, more ...expr.Option) (*vm.Program, []string, error) {
-	used := &fields{record: record}
-	options := append([]expr.Option{
-		expr.Env(map[string]any{record: map[string]any{}}),
-		expr.Function("substring", substring, new(func(string, int, int) string)),
-		expr.Function("ascii", ascii, new(func(string) string)),
-		expr.Patch(used),
-	}, more...)
-	program, err := expr.Compile(text, options...)
-	if err != nil {
-		return nil, nil, errors.New(suggest(oneLine(err), record))
-	}
-	known := userFields
-	if record == "account" {
-		known = accountFields
-	}
-	for _, name := range used.names {
-		if slices.Contains(known, name) {
-			continue
-		}
-		if near := nearest(name, known); near != "" {
-			return nil, nil, fmt.Errorf("unknown field %s.%s; did you mean %s.%s?", record, name, record, near)
-		}
-		if record == "account" {
-			return nil, nil, fmt.Errorf("unknown field account.%s; there is %s", name, strings.Join(accountFields, ", "))
-		}
-	}
-	slices.Sort(used.names)
-	return program, slices.Compact(used.names), nil
-}
-
-// fields collects record.Name while an expression is compiled.
-type fields struct {
-	record string
-	names  []string
-}
-
-func (f *fields) Visit(node *ast.Node) {
-	m, ok := (*node).(*ast.MemberNode)
-	if !ok {
-		return
-	}
-	if id, ok := m.Node.(*ast.IdentifierNode); ok && id.Value == f.record {
-		if name, ok := m.Property.(*ast.StringNode); ok {
-			f.names = append(f.names, name.Value)
-		}
-	}
-}
-
-func oneLine(err error) string {
-	line, _, _ := strings.Cut(err.Error(), "\n")
-	return line
-}
-
-var functions = []string{"lower", "upper", "trim", "replace", "split", "join", "first", "last", "substring", "ascii", "len", "string", "int", "hasPrefix", "hasSuffix", "indexOf"}
-
-// suggest adds what was probably meant to a compiler's message.
-func suggest(message, record string) string {
-	_, rest, ok := strings.Cut(message, "unknown name ")
-	if !ok {
-		return message
-	}
-	name, _, _ := strings.Cut(rest, " ")
-	if near := nearest(name, append([]string{record}, functions...)); near != "" {
-		return fmt.Sprintf("unknown name %q; did you mean %q?", name, near)
-	}
-	return fmt.Sprintf("unknown name %q; write %s.Field or \"text\"", name, record)
-}
-
-// nearest finds the word that is at most two letters away.
-func nearest(word string, words []string) string {
-	best, at := "", 3
-	for _, w := range words {
-		if d := distance(strings.ToLower(word), strings.ToLower(w)); d < at && d < len(w)/2+1 {
-			best, at = w, d
-		}
-	}
-	return best
-}
-
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j+1]+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
-}
-
-func substring(args ...any) (any, error) {
-	s := []rune(args[0].(string))
-	from, to := args[1].(int), args[2].(int)
-	from = min(max(0, from), len(s))
-	return string(s[from:min(max(from, to), len(s))]), nil
-}
-
-// ascii writes a name in ASCII: Jürgen O’Brien -> Juergen O'Brien. What has no
-// ASCII form is dropped.
-func ascii(args ...any) (any, error) { return transliterate(args[0].(string)), nil }

@@ -59,6 +59,21 @@ func TestAValueThatCantBeMadeNamesTheRuleAndTheUser(t *testing.T) {
 	require.Equal(t, host.InvalidInput, host.CodeOf(err))
 }
 
+func TestWhatAConnectorNeedsAndNothingMapsIsTold(t *testing.T) {
+	needs := []pdk.Attribute{{Name: "userName", Required: true}, {Name: "title"}, {Name: "emails", Type: "complex", MultiValued: true, Required: true},
+		{Name: "name", Type: "complex", SubAttributes: []pdk.Attribute{{Name: "familyName", Required: true}, {Name: "givenName"}}}, {Name: "password", Required: true}}
+	for _, one := range []struct{ rules, missing []string }{
+		{nil, []string{"userName", "emails", "password"}},
+		{[]string{"username = user.Username", "emails.work = user.Email", "password = randomPassword()"}, nil},
+		{[]string{"userName = user.Username", "emails = []", "name.givenName = user.FirstName"}, []string{"name.familyName", "password"}},
+		{[]string{"userNameToo = user.Username", "emails[work].value = user.Email", "name = {}", "password = user.Id"}, []string{"userName"}},
+	} {
+		m, err := mapping.Compile(one.rules, needs)
+		require.NoError(t, err)
+		require.Equal(t, one.missing, m.Unmapped(needs), one.rules)
+	}
+}
+
 func TestOnlyWhatDiffersHasChanged(t *testing.T) {
 	m, err := mapping.Compile([]string{"userName = user.Username", "active = user.IsActive", "name.givenName = user.FirstName", "title = user.Title"}, nil)
 	require.NoError(t, err)
