@@ -233,3 +233,58 @@ func TestWhatWasSentAndReadAgainHasNoDrift(t *testing.T) {
 		}
 	})
 }
+
+// resolve chooses names that are not among taken.
+func resolve(t require.TestingT, m *mapping.Mapping, attributes map[string]any, taken map[string]bool) (map[string]any, error) {
+	out, _, err := m.Resolve(attributes, func(path, name string) (bool, error) { return taken[path+" "+name], nil })
+	return out, err
+}
+
+func TestANameThatMustBeUniqueIsChosenWhenTheTargetCanBeAsked(t *testing.T) {
+	m, err := mapping.Compile([]string{
+		`userName = unique(lower(first(user.FirstName) + ascii(user.LastName)))`, `emails[work].value = user.Title == "" ? unique(user.Username, "@example.com") : user.Title + "@x"`,
+		"title = user.Department", `urn:x:User:alias = unique("a")`,
+	}, nil)
+	require.NoError(t, err)
+	marked, err := m.Apply(user())
+	require.NoError(t, err)
+	marked = stored(t, marked)
+	require.Equal(t, map[string]any{"title": "R&D", "emails": []any{map[string]any{"type": "work"}}, "urn:x:User": map[string]any{}}, m.Known(marked))
+	require.Equal(t, map[string]any{"title": "R&D"}, m.OfAccount(map[string]any{"title": "R&D", "userName": "x"}))
+	require.Empty(t, m.Drift(marked, map[string]any{"userName": "other", "title": "R&D"}, false))
+
+	got, err := resolve(t, m, marked, map[string]bool{"userName jo'brien": true, "userName jo'brien2": true, "emails[work].value JO'Brien@example.com": true})
+	require.NoError(t, err)
+	require.Equal(t, map[string]any{"title": "R&D", "userName": "jo'brien3", "emails": []any{map[string]any{"type": "work", "value": "JO'Brien2@example.com"}}, "urn:x:User": map[string]any{"alias": "a"}}, got)
+	require.Equal(t, got, m.Known(got))
+	name, _ := pdk.GetPath(m.Nameless(got), "userName")
+	require.Nil(t, name)
+	again, ok, err := m.Unresolve(got, user())
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, marked, again)
+
+	_, _, err = m.Resolve(marked, func(string, string) (bool, error) { return true, nil })
+	require.Equal(t, host.AlreadyExists, host.CodeOf(err), "it ends")
+	_, _, err = m.Resolve(marked, func(string, string) (bool, error) { return false, host.Errorf(host.Unavailable, "down") })
+	require.Equal(t, host.Unavailable, host.CodeOf(err))
+}
+
+func TestANameThatWasChosenIsNeverATakenOne(t *testing.T) {
+	m, err := mapping.Compile([]string{`userName = unique(user.Username)`}, nil)
+	require.NoError(t, err)
+	rapid.Check(t, func(t *rapid.T) {
+		taken := map[string]bool{}
+		for range rapid.IntRange(1, 30).Draw(t, "people") {
+			name := rapid.SampledFrom([]string{"a", "a2", "a1", "b", "12"}).Draw(t, "name")
+			marked, err := m.Apply(&host.User{User: pdk.User{Username: name}})
+			require.NoError(t, err)
+			got, err := resolve(t, m, stored(t, marked), taken)
+			require.NoError(t, err)
+			require.Contains(t, got["userName"], name)
+			key := "userName " + got["userName"].(string)
+			require.False(t, taken[key])
+			taken[key] = true
+		}
+	})
+}

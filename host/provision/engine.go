@@ -43,6 +43,12 @@ type Tx interface {
 	AccountByUser(ctx context.Context, app, userID string) (*host.UserProvAccount, error)
 	PutAccount(ctx context.Context, a *host.UserProvAccount) error
 
+	// NameTaken tells whether an account of the app that is not the user's, or
+	// what is chosen for another user, has a name.
+	NameTaken(ctx context.Context, app, path, name, userID string) (bool, error)
+	// ReserveName keeps a name for a user; false if another has it.
+	ReserveName(ctx context.Context, app, path, name, userID string) (bool, error)
+
 	// TargetState is what is known of a target; one that is not there yet is
 	// new. With lock no other transaction gets it until this one ends.
 	TargetState(ctx context.Context, name string, lock bool) (*host.TargetState, error)
@@ -87,6 +93,20 @@ type Rules interface {
 	Changed(before, after map[string]any) []string
 	// InScope tells whether the app's scope has the user; false without one.
 	InScope(u *host.User) (bool, error)
+
+	// OfAccount is what of a user's attributes is sent for an account that is
+	// there, Known what of them can be told, Nameless what an account of another
+	// name can be found by.
+	OfAccount(attributes map[string]any) map[string]any
+	Known(attributes map[string]any) map[string]any
+	Nameless(attributes map[string]any) map[string]any
+	// Resolve chooses the names that are chosen when an account is made, and
+	// tells their paths; Unresolve takes the choice back, false where there is
+	// none.
+	Resolve(attributes map[string]any, taken func(path, name string) (bool, error)) (map[string]any, []string, error)
+	Unresolve(attributes map[string]any, u *host.User) (map[string]any, bool, error)
+	// Secrets makes the passwords of a new account, others with each call.
+	Secrets(u *host.User) (map[string]string, error)
 }
 
 // Options are for [New].

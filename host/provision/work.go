@@ -273,7 +273,10 @@ func (a *attempt) input(op pdk.Operation) pdk.Input {
 }
 
 func (e *Engine) call(ctx context.Context, a *attempt, op pdk.Operation) answer {
-	in := a.input(op)
+	in, err := e.prepared(a, op)
+	if err != nil {
+		return answer{err: err}
+	}
 	if a.request.Urgent { // somebody wants to see what happens
 		ctx = host.WithBodies(ctx, slices.Collect(maps.Values(in.Secrets))...)
 	}
@@ -370,9 +373,25 @@ func (e *Engine) create(ctx context.Context, a *attempt) answer {
 		}
 		looked = found.trace
 	}
+	n := &naming{engine: e, attempt: a, canRead: canRead}
+	if found, err := n.begin(ctx); err != nil || found != nil {
+		if found == nil {
+			found = &answer{err: err, trace: n.trace}
+		}
+		found.trace.Callouts = append(looked.Callouts, found.trace.Callouts...)
+		return *found
+	}
 	made := e.call(ctx, a, pdk.OpCreate)
 	made.asCreate = true
-	made.trace.Callouts = append(looked.Callouts, made.trace.Callouts...)
+	made.trace.Callouts = append(append(looked.Callouts, n.trace.Callouts...), made.trace.Callouts...)
+	if host.CodeOf(made.err) == host.AlreadyExists && !a.request.Uncertain && a.user != nil {
+		if again, err := n.another(ctx, made); err != nil || again != nil {
+			if again == nil {
+				again = &answer{err: err, trace: n.trace}
+			}
+			return *again
+		}
+	}
 	if host.CodeOf(made.err) == host.AlreadyExists && canRead {
 		found := e.lookUp(ctx, a)
 		found.trace.Callouts = append(made.trace.Callouts, found.trace.Callouts...)
@@ -385,11 +404,15 @@ func (e *Engine) create(ctx context.Context, a *attempt) answer {
 		made.err = host.Errorf(host.AlreadyExists, "%s — and no such account is found by what identifies it; a person must look", made.err)
 	}
 	if made.err == nil && made.out.Pending == nil && made.out.ExternalUserId == "" {
-		e := host.Errorf(host.ConnectorFault, "create returned no ExternalUserId and is not pending")
-		e.Uncertain = true
-		made.err = e
+		made.err = noIdentity()
 	}
 	return made
+}
+
+func noIdentity() error {
+	err := host.Errorf(host.ConnectorFault, "create returned no ExternalUserId and is not pending")
+	err.Uncertain = true
+	return err
 }
 
 // finish stores what came of an attempt.

@@ -160,6 +160,13 @@ CREATE INDEX requests_that_wait ON user_provisioning_requests (waits_for, urgent
 `, nil}, {9, "runs in quarantine", `
 ALTER TABLE user_provisioning_requests ADD COLUMN quarantine TEXT;
 ALTER TABLE user_provisioning_requests ADD COLUMN quarantine_allowed BOOLEAN NOT NULL DEFAULT FALSE
+`, nil}, {10, "names that are chosen for new accounts", `
+CREATE TABLE reserved_names (
+	app_name TEXT NOT NULL, path TEXT NOT NULL, name_key TEXT NOT NULL, user_id TEXT NOT NULL, PRIMARY KEY (app_name, path, name_key)
+);
+CREATE INDEX reserved_names_by_user ON reserved_names (user_id);
+CREATE INDEX accounts_by_username ON user_prov_accounts (app_name, lower(external_username));
+CREATE INDEX accounts_by_email ON user_prov_accounts (app_name, lower(external_email))
 `, nil}}
 
 // schemaVersion is the newest that this binary knows.

@@ -34,7 +34,11 @@ func sendWith(ctx *pdk.Context, method, path string, body any, header map[string
 func (scim) Create(ctx *pdk.Context, in pdk.Input) (pdk.Account, error) {
 	s := settingsOf(in)
 	var got resource
-	if err := send(ctx, s, "POST", s.usersPath, outgoing(in.Attributes)).JSON((*map[string]any)(&got)); err != nil {
+	account := outgoing(in.Attributes)
+	for path, secret := range in.Secrets { // an initial password
+		pdk.SetPath(account, path, secret)
+	}
+	if err := send(ctx, s, "POST", s.usersPath, account).JSON((*map[string]any)(&got)); err != nil {
 		return pdk.Account{}, err
 	}
 	if got.id() == "" { // 201 without a body: ask for it
