@@ -22,7 +22,9 @@ import (
 // runs, to a host that lives in this process for as long as the command does.
 // Commands see no difference.
 type client struct {
-	http  *http.Client
+	http *http.Client
+	// actor is who says what is sent.
+	actor string
 	close func(context.Context) error
 }
 
@@ -158,6 +160,7 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 	if ctx.Value(dryKey{}) != nil {
 		r.Header.Set(api.DryRunHeader, "true")
 	}
+	r.Header.Set(api.ActorHeader, url.PathEscape(c.actor))
 	answer, err := c.http.Do(r)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -216,6 +219,33 @@ func (c *client) importUsers(ctx context.Context, in io.Reader, query url.Values
 		return api.ImportResult{}, host.Errorf(host.Unavailable, "the daemon went away during the import; nothing is half done: run it again: %w", err)
 	}
 	return api.ImportResult{}, host.Errorf(host.Unavailable, "the daemon went away during the import; run it again")
+}
+
+// stream sends in and hands progress on until there is a result.
+func stream[T any](ctx context.Context, c *client, path string, in any, progress func(done, skipped int64)) (result T, err error) {
+	b, err := json.Marshal(in)
+	if err != nil {
+		return result, err
+	}
+	answer, err := c.send(ctx, http.MethodPost, path, nil, "application/json", bytes.NewReader(b))
+	if err != nil {
+		return result, err
+	}
+	defer answer.Body.Close()
+	for lines := json.NewDecoder(answer.Body); ; {
+		var e api.BulkEvent[T]
+		if err := lines.Decode(&e); err != nil {
+			return result, host.Errorf(host.Unavailable, "the daemon went away; what it had done is done: run it again for the rest: %w", err)
+		}
+		switch {
+		case e.Error != nil:
+			return result, e.Error.AsError()
+		case e.Result != nil:
+			return *e.Result, nil
+		default:
+			progress(e.Done, e.Skipped)
+		}
+	}
 }
 
 // openFileOrStdin opens a file to read; "-" is standard input.

@@ -104,7 +104,7 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 		Rules: func(app string) (provision.Rules, error) { return d.rulesOf(app) }, Limits: d.targetLimits,
 		Quarantine: func(ctx context.Context, t provision.Tx, users []*host.User, active int64, why string) (*host.Plan, error) {
 			return d.plan.Quarantine(ctx, t.(tx), users, active, why)
-		}})
+		}, ApprovalRule: d.approvalRule, Groups: d.approvalGroup})
 	d.reconcile = reconcile.New(reconcile.Options{Store: reconcileStore{s}, Connectors: d, Logger: log,
 		Rules: func(app string) (reconcile.Rules, error) { return d.rulesOf(app) }, Targets: targets{d}})
 	d.plan = plan.New(plan.Options{Store: planStore{s}, Logger: log, Rules: func(app string) (plan.Rules, error) { return d.rulesOf(app) }})
@@ -122,6 +122,7 @@ func (d *daemon) start(ctx context.Context) error {
 	ctx, d.halt = context.WithCancel(context.WithoutCancel(ctx))
 	d.every(ctx, time.Second, "requests that wait for their targets", d.provision.Sweep)
 	d.every(ctx, 5*time.Second, "runs by schedule", d.reconcile.Schedule)
+	d.every(ctx, 15*time.Second, "approvals whose time is up", d.expireApprovals)
 	return nil
 }
 
@@ -245,7 +246,7 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config) error {
 		}
 		r, wrong := compileRules(app, tablesOf(cfg), c.Describe())
 		release()
-		problems = append(problems, wrong...)
+		problems = append(append(problems, wrong...), checkApprovalGroups(cfg, app, r)...)
 		next.rules[app.Name] = r
 	}
 	if len(problems) > 0 {

@@ -26,19 +26,27 @@ type request = api.Request
 func newRequestCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{Use: "request", Short: "Provisioning requests: what was asked, what came of it"}
 	cmd.AddCommand(newRequestList(s), newRequestGet(s), newRequestCreate(s),
-		newRequestAct(s, "retry", "Try a failed request again, as a new one", false),
-		newRequestAct(s, "cancel", "Withdraw a request that has not begun", false),
-		newRequestAct(s, "complete", "Say that a person has done it by hand", true))
+		newRequestComplete(s))
+	for _, v := range requestVerbs {
+		cmd.AddCommand(newRequestVerb(s, v))
+	}
 	return cmd
 }
 
 func newRequestList(s *session) *cobra.Command {
-	var app, user, operation string
+	var app, user, operation, approval, approver, code string
 	var state []string
 	var limit int
+	approvals := []host.ApprovalStatus{host.ApprovalRequired, host.ApprovalNotRequired, host.ApprovalApproved, host.ApprovalDenied}
 	cmd := &cobra.Command{
 		Use: "list", Short: "List requests", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if approver != "" && approval == "" {
+				approval = string(host.ApprovalRequired)
+			}
+			if approval != "" && !slices.Contains(approvals, host.ApprovalStatus(approval)) {
+				return host.Errorf(host.Usage, "--approval %q: there is %s", approval, join(approvals))
+			}
 			for _, st := range state {
 				if !slices.Contains(host.RequestStates, host.RequestState(st)) {
 					return host.Errorf(host.Usage, "--state %q: there is %s", st, join(host.RequestStates))
@@ -49,7 +57,8 @@ func newRequestList(s *session) *cobra.Command {
 			}
 			return s.with(cmd.Context(), func(ctx context.Context, c *client) error {
 				list, err := pages(limit, func(n int, last request) ([]request, error) {
-					q := url.Values{"app": {app}, "user": {user}, "state": state, "operation": {operation}, "limit": {strconv.Itoa(n)}}
+					q := url.Values{"app": {app}, "user": {user}, "state": state, "operation": {operation}, "approval": {approval}, "approver": {approver},
+						"error": {code}, "limit": {strconv.Itoa(n)}}
 					if last.UserProvisioningRequest != nil {
 						q.Set("after", strings.TrimPrefix(last.Name, "UPR-"))
 					}
@@ -59,10 +68,16 @@ func newRequestList(s *session) *cobra.Command {
 				if err != nil {
 					return err
 				}
+				if approval == string(host.ApprovalRequired) {
+					return writeAwaiting(cmd.OutOrStdout(), s.output, list)
+				}
 				return writeRequests(cmd.OutOrStdout(), s.output, list)
 			})
 		},
 	}
+	cmd.Flags().StringVar(&approval, "approval", "", "only with this approval status: "+join(approvals))
+	cmd.Flags().StringVar(&approver, "approver", "", "only what this user may approve")
+	cmd.Flags().StringVar(&code, "error", "", "only with this error, such as Unavailable")
 	cmd.Flags().StringVar(&app, "app", "", "only of this app")
 	cmd.Flags().StringVar(&user, "user", "", "only of this user")
 	cmd.Flags().StringSliceVar(&state, "state", nil, "only in these states")
@@ -74,10 +89,14 @@ func newRequestList(s *session) *cobra.Command {
 func writeRequests(w io.Writer, format string, list []request) error {
 	rows := make([][]string, len(list))
 	for i, r := range list {
-		rows[i] = []string{r.Name, string(r.Operation), r.AppName, string(r.State), strconv.Itoa(r.Attempt),
+		state := string(r.State)
+		if r.State == host.StateNew && r.ApprovalStatus == host.ApprovalRequired {
+			state += " (needs approval)"
+		}
+		rows[i] = []string{r.Name, string(r.Operation), r.AppName, r.Username, state, strconv.Itoa(r.Attempt),
 			r.CreatedDate.Local().Format(time.DateTime), r.ErrorMessage}
 	}
-	return term.Write(w, format, list, []string{"REQUEST", "OPERATION", "APP", "STATE", "ATTEMPTS", "MADE", "ERROR"}, rows)
+	return term.Write(w, format, list, []string{"REQUEST", "OPERATION", "APP", "FOR", "STATE", "ATTEMPTS", "MADE", "ERROR"}, rows)
 }
 
 func newRequestGet(s *session) *cobra.Command {
@@ -128,11 +147,18 @@ func showRequest(ctx context.Context, w io.Writer, format string, c *client, r r
 	if r.ErrorMessage != "" {
 		fmt.Fprintf(w, "  %s: %s\n", r.ErrorCode, r.ErrorMessage)
 	}
+	for _, line := range approvalLines(r) {
+		fmt.Fprintf(w, "  %s\n", oneLine(line))
+	}
 	for _, n := range sortedCounts(r.Summary) {
 		fmt.Fprintf(w, "  %s\n", n)
 	}
+	widest := 0
 	for _, l := range r.Log {
-		fmt.Fprintf(w, " %s  %-14s %s\n", l.CreatedDate.Local().Format("15:04:05.000"), l.Status, l.Details)
+		widest = max(widest, len(oneLine(l.Actor)))
+	}
+	for _, l := range r.Log {
+		fmt.Fprintf(w, " %s  %-14s %-*s  %s\n", l.CreatedDate.Local().Format("15:04:05.000"), l.Status, widest, oneLine(l.Actor), l.Details)
 		if !trace || l.Trace == nil {
 			continue
 		}
@@ -245,6 +271,9 @@ func waitFor(ctx context.Context, c *client, id string, see func(request)) (requ
 		if r.State.Ended() || r.Paused || r.State == host.StateAnalyzed && (!r.CommitWhenAnalyzed || r.Quarantine != "") {
 			return r, nil
 		}
+		if r.State == host.StateNew && r.ApprovalStatus == host.ApprovalRequired {
+			return r, nil // that can take days
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -253,27 +282,21 @@ func waitFor(ctx context.Context, c *client, id string, see func(request)) (requ
 	}
 }
 
-func newRequestAct(s *session, verb, short string, note bool) *cobra.Command {
-	var text string
+func newRequestComplete(s *session) *cobra.Command {
+	var note string
 	cmd := &cobra.Command{
-		Use: verb + " REQUEST", Short: short, Args: cobra.ExactArgs(1),
+		Use: "complete REQUEST", Short: "Say that a person has done it by hand", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var body any
-			if note {
-				body = map[string]string{"note": text}
-			}
 			return s.with(cmd.Context(), func(ctx context.Context, c *client) error {
 				var r request
-				if err := c.do(ctx, http.MethodPost, "/api/v1/requests/"+url.PathEscape(args[0])+"/"+verb, nil, body, &r); err != nil {
+				if err := c.do(ctx, http.MethodPost, "/api/v1/requests/"+url.PathEscape(args[0])+"/complete", nil, map[string]string{"note": note}, &r); err != nil {
 					return err
 				}
 				return writeRequests(cmd.OutOrStdout(), s.output, []request{r})
 			})
 		},
 	}
-	if note {
-		cmd.Flags().StringVar(&text, "note", "", "what was done, for the log")
-	}
+	cmd.Flags().StringVar(&note, "note", "", "what was done, for the log")
 	return cmd
 }
 

@@ -15,7 +15,8 @@ import (
 type rules struct {
 	*mapping.Mapping
 	*mapping.Links
-	scope    *mapping.Scope // nil without one
+	scope    *mapping.Scope    // nil without one
+	approval *mapping.Approval // nil without one
 	app      string
 	profiles []string
 	sets     []string
@@ -83,6 +84,11 @@ func compileRules(app config.App, tables mapping.Tables, d pdk.Description) (*ru
 			problems = append(problems, config.Problem{Key: key + "scope", Message: err.Error()})
 		}
 	}
+	if app.ApprovalRule != "" {
+		if r.approval, err = mapping.CompileApproval(app.ApprovalRule); err != nil {
+			problems = append(problems, config.Problem{Key: key + "approval_rule", Message: err.Error()})
+		}
+	}
 	return r, problems
 }
 
@@ -97,6 +103,19 @@ func tablesOf(cfg *config.Config) mapping.Tables {
 		tables[t.Name] = values
 	}
 	return tables
+}
+
+// checkApprovalGroups tells of groups that a rule names and that there are not.
+func checkApprovalGroups(cfg *config.Config, app config.App, r *rules) (problems []config.Problem) {
+	if r == nil || r.approval == nil {
+		return nil
+	}
+	for _, name := range r.approval.Groups() {
+		if !slices.ContainsFunc(cfg.Groups, func(g config.Group) bool { return g.Name == name }) {
+			problems = append(problems, config.Problem{Key: "apps." + app.Name + ".approval_rule", Message: fmt.Sprintf("there is no group %q; add it to groups", name)})
+		}
+	}
+	return problems
 }
 
 func unjoin(err error) []error {

@@ -83,13 +83,13 @@ func checkConnectors(ctx context.Context) config.Check {
 				c, release, err := catalogue.Acquire(app.Plugin)
 				if err != nil {
 					// Its plugin is a problem of its own; the rules are checked all the same.
-					_, wrong := compileRules(app, tablesOf(cfg), pdk.Description{})
-					problems = append(problems, wrong...)
+					r, wrong := compileRules(app, tablesOf(cfg), pdk.Description{})
+					problems = append(append(problems, wrong...), checkApprovalGroups(cfg, app, r)...)
 					continue
 				}
-				_, wrong := compileRules(app, tablesOf(cfg), c.Describe())
+				r, wrong := compileRules(app, tablesOf(cfg), c.Describe())
 				release()
-				problems = append(problems, wrong...)
+				problems = append(append(problems, wrong...), checkApprovalGroups(cfg, app, r)...)
 			}
 			return catalogue.Close(ctx)
 		})

@@ -237,7 +237,11 @@ func (s service) Plugins(context.Context) ([]api.Plugin, error) {
 
 func (s service) Requests(ctx context.Context, f api.RequestFilter) (list []*host.UserProvisioningRequest, err error) {
 	err = s.store.View(ctx, func(t *store.Tx) error {
-		q := store.RequestFilter{AppName: f.App, States: f.State, Operation: f.Operation, After: f.After, Limit: f.Limit}
+		q := store.RequestFilter{AppName: f.App, States: f.State, Operation: f.Operation, Approval: f.Approval, ErrorCode: f.Error,
+			Since: f.Since, After: f.After, Limit: f.Limit}
+		if err := s.forApprover(ctx, t, f.Approver, &q); err != nil {
+			return err
+		}
 		if f.User != "" {
 			u, err := findUser(ctx, t, f.User)
 			if err != nil {

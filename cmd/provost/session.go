@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"os/user"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -18,6 +20,19 @@ import (
 type session struct {
 	config string
 	output string
+	// as is the user who says it; without, it is the person at the machine.
+	as string
+}
+
+// actor is who says what a command sends.
+func (s *session) actor() string {
+	if s.as != "" {
+		return s.as
+	}
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return host.Administrator(u.Username)
+	}
+	return host.Administrator(fmt.Sprintf("uid %d", os.Getuid()))
 }
 
 // add gives a command and those below it the flags of a session.
@@ -53,9 +68,16 @@ func (s *session) working(ctx context.Context, do func(context.Context, *client)
 	return s.open(ctx, true, do)
 }
 
-func (s *session) open(ctx context.Context, work bool, do func(context.Context, *client) error) error {
+func (s *session) open(ctx context.Context, work bool, with func(context.Context, *client) error) error {
 	if err := checkFormat(s.output); err != nil {
 		return err
+	}
+	if host.IsAdministrator(s.as) {
+		return host.Errorf(host.Usage, "--as %s is no username; without --as you are the administrator", s.as)
+	}
+	do := func(ctx context.Context, c *client) error {
+		c.actor = s.actor()
+		return with(ctx, c)
 	}
 	file := configFile(s.config)
 	if _, err := os.Stat(file); err != nil {

@@ -103,9 +103,10 @@ func Handler(s Service, version string) http.Handler {
 	mappings(a, s)
 	targets(a, s)
 	plans(a, s)
+	approvals(a, s)
 	mux.HandleFunc("POST /api/v1/users/import", importUsers(s))
 	mux.HandleFunc("POST /api/v1/apps/{app}/accounts/import", importAccounts(s))
-	return dryRun(s, mux)
+	return withActor(dryRun(s, mux))
 }
 
 // Page is a part of the query of each listing. (What is embedded must be
@@ -178,6 +179,10 @@ func apps(a huma.API, s Service) {
 // one request was asked for.
 type Request struct {
 	Name string `json:"Name"`
+	// Username is of the user that it is for, Approver of the one who is to
+	// approve it.
+	Username string `json:"Username,omitempty"`
+	Approver string `json:"Approver,omitempty"`
 	*host.UserProvisioningRequest
 	Log []Log `json:"Log,omitempty"`
 }
@@ -195,6 +200,23 @@ func named(r *host.UserProvisioningRequest) *Request {
 	return &Request{Name: r.Name(), UserProvisioningRequest: r}
 }
 
+// withNames fills the names of people.
+func withNames(ctx context.Context, s Service, list ...*Request) error {
+	var ids []string
+	for _, r := range list {
+		for _, id := range []string{r.UserId, r.ApproverId} {
+			if id != "" {
+				ids = append(ids, id)
+			}
+		}
+	}
+	names, err := s.Usernames(ctx, ids)
+	for _, r := range list {
+		r.Username, r.Approver = names[r.UserId], names[r.ApproverId]
+	}
+	return err
+}
+
 func requests(a huma.API, s Service) {
 	type ByID struct {
 		ID string `path:"id" doc:"Id, name (UPR-000042) or number"`
@@ -205,9 +227,13 @@ func requests(a huma.API, s Service) {
 		User      string   `query:"user"`
 		State     []string `query:"state"`
 		Operation string   `query:"operation"`
+		Approval  string   `query:"approval" doc:"Required, Not Required, Approved or Denied"`
+		Approver  string   `query:"approver" doc:"Id or username: only what is for this user, or for one of the user's groups, to approve"`
+		Error     string   `query:"error" doc:"Only with this error code"`
 		After     int64    `query:"after" doc:"Number of the last request of the page before"`
 	}) (*body[[]*Request], error) {
-		f := RequestFilter{App: in.App, User: in.User, Operation: host.Operation(in.Operation), After: in.After, Limit: in.Limit}
+		f := RequestFilter{App: in.App, User: in.User, Operation: host.Operation(in.Operation), Approval: host.ApprovalStatus(in.Approval), Approver: in.Approver,
+			Error: host.Code(in.Error), After: in.After, Limit: in.Limit}
 		for _, state := range in.State {
 			f.State = append(f.State, host.RequestState(state))
 		}
@@ -216,6 +242,9 @@ func requests(a huma.API, s Service) {
 		for i, r := range list {
 			shown[i] = named(r)
 		}
+		if err == nil {
+			err = withNames(ctx, s, shown...)
+		}
 		return answer(shown, err)
 	})
 	huma.Get(a, "/api/v1/requests/{id}", func(ctx context.Context, in *ByID) (*body[*Request], error) {
@@ -223,6 +252,9 @@ func requests(a huma.API, s Service) {
 		shown := named(r)
 		for _, l := range logs {
 			shown.Log = append(shown.Log, Log{l.Name(), l})
+		}
+		if err == nil {
+			err = withNames(ctx, s, shown)
 		}
 		return answer(shown, err)
 	})

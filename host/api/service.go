@@ -15,6 +15,7 @@ type Service interface {
 	TargetService
 	PlanService
 	DryRunService
+	ApprovalService
 
 	Status(ctx context.Context) (Status, error)
 
@@ -109,8 +110,14 @@ type RequestFilter struct {
 	User      string
 	State     []host.RequestState
 	Operation host.Operation
-	After     int64
-	Limit     int
+	// Approval is an ApprovalStatus; Approver is a user: only what is for them,
+	// or for a group of theirs.
+	Approval host.ApprovalStatus
+	Approver string
+	Error    host.Code
+	Since    time.Time
+	After    int64
+	Limit    int
 }
 
 // AccountFilter chooses accounts; empty fields choose all.

@@ -256,14 +256,29 @@ type RequestFilter struct {
 	UserId    string
 	States    []host.RequestState
 	Operation host.Operation
-	After     int64
-	Limit     int
+	// Approval is an ApprovalStatus; Required only of those that wait for it.
+	// With ApproverId or ApproverGroups only what is for that user, or for one of
+	// those groups.
+	Approval       host.ApprovalStatus
+	ApproverId     string
+	ApproverGroups []string
+	ErrorCode      host.Code
+	// Since: ended, or else made, at that time or after.
+	Since time.Time
+	// After and Until (0 for none) are Numbers: the first is left out, the last is
+	// not.
+	After, Until int64
+	Limit        int
 }
 
 // Requests lists requests.
 func (t *Tx) Requests(ctx context.Context, f RequestFilter) ([]*host.UserProvisioningRequest, error) {
 	var list []*host.UserProvisioningRequest
-	q := t.db.NewSelect().Model(&list).Where("number > ?", f.After).OrderExpr("number").Limit(int64(f.Limit))
+	return list, f.where(t.db.NewSelect().Model(&list)).Scan(ctx)
+}
+
+func (f RequestFilter) where(q *bun.SelectQuery) *bun.SelectQuery {
+	q = q.Where("number > ?", f.After).OrderExpr("number").Limit(int64(f.Limit))
 	if f.AppName != "" {
 		q = q.Where("app_name = ?", f.AppName)
 	}
@@ -276,7 +291,28 @@ func (t *Tx) Requests(ctx context.Context, f RequestFilter) ([]*host.UserProvisi
 	if f.Operation != "" {
 		q = q.Where("operation = ?", f.Operation)
 	}
-	return list, q.Scan(ctx)
+	if f.Approval != "" {
+		q = q.Where("approval_status = ?", f.Approval)
+		if f.Approval == host.ApprovalRequired {
+			q = q.Where("state = ?", host.StateNew)
+		}
+	}
+	switch {
+	case f.ApproverId != "" && len(f.ApproverGroups) > 0:
+		q = q.Where("(approver_id = ? OR approver_group IN (?))", f.ApproverId, bun.List(f.ApproverGroups))
+	case f.ApproverId != "":
+		q = q.Where("approver_id = ?", f.ApproverId)
+	}
+	if f.ErrorCode != "" {
+		q = q.Where("error_code = ?", f.ErrorCode)
+	}
+	if !f.Since.IsZero() {
+		q = q.Where("COALESCE(completed_date, created_date) >= ?", f.Since.UTC())
+	}
+	if f.Until > 0 {
+		q = q.Where("number <= ?", f.Until)
+	}
+	return q
 }
 
 // UpdateRequest stores a request if nobody began another attempt since it was
