@@ -210,6 +210,9 @@ func withNames(ctx context.Context, s Service, list ...*Request) error {
 			}
 		}
 	}
+	if len(ids) == 0 {
+		return nil
+	}
 	names, err := s.Usernames(ctx, ids)
 	for _, r := range list {
 		r.Username, r.Approver = names[r.UserId], names[r.ApproverId]

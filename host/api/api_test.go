@@ -78,3 +78,34 @@ func TestEveryPathParameterIsDescribed(t *testing.T) {
 		}
 	}
 }
+
+// said is a service that notes who asked.
+type said struct {
+	api.Service
+	actor string
+}
+
+func (s *said) Status(ctx context.Context) (api.Status, error) {
+	s.actor = host.ActorOf(ctx)
+	return api.Status{}, nil
+}
+
+func TestWhoAsksIsSaidByAHeader(t *testing.T) {
+	s := &said{}
+	ask := func(header string) int {
+		s.actor = ""
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/status", nil)
+		r.Header.Set(api.ActorHeader, header)
+		w := httptest.NewRecorder()
+		api.Handler(s, "test").ServeHTTP(w, r)
+		return w.Code
+	}
+	for header, actor := range map[string]string{"grace": "grace", "J%C3%BCrgen": "Jürgen", "": "administrator (api)", "administrator (root)": "administrator (root)"} {
+		require.Equal(t, http.StatusOK, ask(header))
+		require.Equal(t, actor, s.actor)
+	}
+	for _, header := range []string{"a%0ab", "%zz", host.Ourselves, strings.Repeat("x", 300)} {
+		require.Equal(t, http.StatusUnprocessableEntity, ask(header), header)
+		require.Empty(t, s.actor)
+	}
+}
