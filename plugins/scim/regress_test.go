@@ -247,3 +247,22 @@ func TestAnAccountIsFoundByTheIdWeGaveItBeforeAStrangersByItsName(t *testing.T) 
 		t.Errorf("found %q, not %q: %v", out.ExternalUserId, mine, err)
 	}
 }
+
+// An initial password goes into the new account's body, and is no part of what
+// is told of the account.
+func TestAnInitialPasswordIsSentOnCreate(t *testing.T) {
+	body := ""
+	w := serverOf(t, func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		body = string(b)
+		w.WriteHeader(201)
+		fmt.Fprint(w, `{"id":"7",`+strings.TrimPrefix(body, "{"))
+	})
+	out, err := w.call(pdk.OpCreate, pdk.Input{Attributes: map[string]any{"userName": "jdoe"}, Secrets: map[string]string{"password": "hunter22"}})
+	if err != nil || !strings.Contains(body, `"password":"hunter22"`) {
+		t.Fatalf("%v, sent %s", err, body)
+	}
+	if _, there := out.Attributes["password"]; there || out.ExternalUserId != "7" {
+		t.Errorf("the answer is %+v", out)
+	}
+}
