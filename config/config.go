@@ -271,6 +271,7 @@ type App struct {
 	Profiles           []string       `yaml:"profiles" doc:"Profiles that grant the app."`
 	Scope              string         `yaml:"scope" doc:"Expression over user; whom it is true for gets the app."`
 	Mapping            []string       `yaml:"mapping" doc:"Rules such as userName = user.Username, or userName = lower(user.Username) [on create]. Without any: the connector's default."`
+	ImportMapping      []string       `yaml:"import_mapping" doc:"Rules that make fields of the user from an account, such as Title = account.attributes.title, for reconcile.drift: accept."`
 	Link               []string       `yaml:"link" doc:"Rules that find the user of an account, such as account.ExternalUsername = user.Username."`
 	OnUpdateAttributes []string       `yaml:"on_update_attributes" doc:"Fields of the user whose change makes an Update; without any: every field that is mapped."`
 	ReconFilter        string         `yaml:"recon_filter" doc:"Which accounts are collected, in the target's own language."`

@@ -244,7 +244,7 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config) error {
 		if err != nil {
 			continue // the plugin's own problem is listed
 		}
-		r, wrong := compileRules(app, tablesOf(cfg), c.Describe())
+		r, wrong := compileRules(app, tablesOf(cfg), cfg.Users.Attributes, c.Describe())
 		release()
 		problems = append(append(problems, wrong...), checkApprovalGroups(cfg, app, r)...)
 		next.rules[app.Name] = r

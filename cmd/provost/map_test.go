@@ -1,13 +1,17 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/provosthq/provost/config"
+	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/api"
 )
 
@@ -71,6 +75,35 @@ func TestAMappingIsTriedOnAUserBeforeAnythingRuns(t *testing.T) {
 	require.Contains(t, provost("app", "map", "test", "--app", "acme", "--user", "nobody", "-c", file).errors, "nobody")
 }
 
+func TestWhatIsAcceptedOfATargetIsTheUsers(t *testing.T) {
+	file := mapped(t, `    import_mapping: ["Title = account.attributes.title", 'Department = account.attributes.dep [empty leaves]']
+    reconcile: {drift: accept}
+`)
+	r := provostWith(jdoe, "user", "import", "-", "-c", file, "--format", "csv")
+	require.Zero(t, r.code, r.errors)
+	cfg, err := config.Load(file)
+	require.NoError(t, err)
+	d, err := openDaemon(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, d.close(context.WithoutCancel(t.Context()))) }()
+	account := &host.UserProvAccount{AppName: "acme", ExternalUsername: "jdoe", Attributes: map[string]any{"title": "Boss"}}
+	require.NoError(t, txStore{d}.update(t.Context(), func(tx tx) error {
+		u, err := tx.UserByUsername(t.Context(), "jdoe")
+		if err != nil {
+			return err
+		}
+		return tx.Accept(t.Context(), u, account)
+	}))
+	u, err := service{d}.User(t.Context(), "jdoe")
+	require.NoError(t, err)
+	require.Equal(t, "Boss", u.Title)
+	require.Equal(t, "R&D", u.Department)
+	require.Equal(t, "jdoe@example.com", u.Email, "what no rule names stays")
+	fields, err := d.current.Load().rules["acme"].Inbound(account)
+	require.NoError(t, err)
+	require.Equal(t, map[string]any{"Title": "Boss"}, fields)
+}
+
 func TestAMappingWithoutWhatTheConnectorNeedsIsRefused(t *testing.T) {
 	file := mapped(t, "    mapping: [\"title = user.Title\", 'nickName = lookup(\"costCentres\", user.Title)']\n")
 	r := provost("config", "validate", file)
@@ -81,4 +114,9 @@ func TestAMappingWithoutWhatTheConnectorNeedsIsRefused(t *testing.T) {
 	r = provost("config", "validate", file)
 	require.Equal(t, 1, r.code)
 	require.Contains(t, r.errors+r.out, "the connector needs userName, and nothing maps it")
+
+	file = mapped(t, "    import_mapping: [\"Titel = account.attributes.title\"]\n")
+	require.Contains(t, provost("config", "validate", file).errors, "did you mean Title?")
+	file = mapped(t, "    reconcile: {drift: accept}\n")
+	require.Contains(t, provost("config", "validate", file).errors, "nothing says what is taken")
 }

@@ -52,7 +52,16 @@ func (t tx) AddRequest(ctx context.Context, r *host.UserProvisioningRequest) err
 }
 
 func (t tx) Accept(ctx context.Context, u *host.User, a *host.UserProvAccount) error {
-	return host.Errorf(host.Unsupported, "%s has no rules that take the target's values for ours", a.AppName)
+	rules, err := t.d.rulesOf(a.AppName)
+	if err != nil {
+		return err
+	}
+	after, err := rules.Accept(u, a)
+	if err != nil {
+		return err
+	}
+	_, err = t.d.provision.SaveUser(ctx, t, u, after)
+	return err
 }
 
 func (t tx) Disable(ctx context.Context, u *host.User) error {

@@ -17,6 +17,7 @@ type rules struct {
 	*mapping.Links
 	scope    *mapping.Scope    // nil without one
 	approval *mapping.Approval // nil without one
+	inbound  *mapping.Inbound
 	app      string
 	profiles []string
 	sets     []string
@@ -34,6 +35,17 @@ func (r *rules) InScope(u *host.User) (bool, error) {
 	return r.scope.Holds(u)
 }
 
+// Inbound are the fields of a user that an account makes.
+func (r *rules) Inbound(a *host.UserProvAccount) (map[string]any, error) { return r.inbound.Fields(a) }
+
+// Accept returns the user with what the account has in the target.
+func (r *rules) Accept(u *host.User, a *host.UserProvAccount) (*host.User, error) {
+	if r.inbound.Len() == 0 {
+		return nil, host.Errorf(host.Unsupported, "%s has no rules that take the target's values for ours; write apps.%s.import_mapping", a.AppName, a.AppName)
+	}
+	return r.inbound.Accept(u, a)
+}
+
 // Granted tells whether the user should have an account.
 func (r *rules) Granted(u *host.User) (bool, error) {
 	if slices.Contains(u.Apps, r.app) || u.Profile != "" && slices.Contains(r.profiles, u.Profile) {
@@ -47,7 +59,7 @@ func (r *rules) Granted(u *host.User) (bool, error) {
 
 // compileRules compiles an app's rules. What the app does not say, the
 // connector's description does.
-func compileRules(app config.App, tables mapping.Tables, d pdk.Description) (*rules, []config.Problem) {
+func compileRules(app config.App, tables mapping.Tables, ownFields []string, d pdk.Description) (*rules, []config.Problem) {
 	key := "apps." + app.Name + "."
 	var problems []config.Problem
 	collect := func(name string, own bool, err error) {
@@ -78,7 +90,12 @@ func compileRules(app config.App, tables mapping.Tables, d pdk.Description) (*ru
 	}
 	l, err := tables.CompileLinks(linkText)
 	collect("link", ownLink, err)
-	r := &rules{Mapping: m, Links: l, app: app.Name, profiles: app.Profiles, sets: app.PermissionSets, text: text, needs: d.Attributes, tables: tables}
+	in, err := tables.CompileInbound(app.ImportMapping, ownFields)
+	collect("import_mapping", true, err)
+	if app.Reconcile.Drift == "accept" && len(app.ImportMapping) == 0 {
+		problems = append(problems, config.Problem{Key: key + "import_mapping", Message: "is missing; reconcile.drift is accept, and nothing says what is taken (Title = account.attributes.title)"})
+	}
+	r := &rules{Mapping: m, Links: l, inbound: in, app: app.Name, profiles: app.Profiles, sets: app.PermissionSets, text: text, needs: d.Attributes, tables: tables}
 	if app.Scope != "" {
 		if r.scope, err = tables.CompileScope(app.Scope); err != nil {
 			problems = append(problems, config.Problem{Key: key + "scope", Message: err.Error()})

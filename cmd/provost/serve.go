@@ -83,11 +83,11 @@ func checkConnectors(ctx context.Context) config.Check {
 				c, release, err := catalogue.Acquire(app.Plugin)
 				if err != nil {
 					// Its plugin is a problem of its own; the rules are checked all the same.
-					r, wrong := compileRules(app, tablesOf(cfg), pdk.Description{})
+					r, wrong := compileRules(app, tablesOf(cfg), cfg.Users.Attributes, pdk.Description{})
 					problems = append(append(problems, wrong...), checkApprovalGroups(cfg, app, r)...)
 					continue
 				}
-				r, wrong := compileRules(app, tablesOf(cfg), c.Describe())
+				r, wrong := compileRules(app, tablesOf(cfg), cfg.Users.Attributes, c.Describe())
 				release()
 				problems = append(append(problems, wrong...), checkApprovalGroups(cfg, app, r)...)
 			}

@@ -29,6 +29,14 @@ func userEnv(u *host.User) map[string]any {
 	return env
 }
 
+// accountEnv is an account as expressions see it.
+func accountEnv(id, username, firstName, lastName, email, status string, attributes map[string]any) map[string]any {
+	return map[string]any{"account": map[string]any{
+		"ExternalUserId": id, "ExternalUsername": username, "ExternalFirstName": firstName, "ExternalLastName": lastName, "ExternalEmail": email,
+		"Status": status, "attributes": attributes,
+	}}
+}
+
 var userFields = fieldNames(reflect.TypeFor[pdk.User](), "Custom")
 
 var accountFields = []string{"ExternalUserId", "ExternalUsername", "ExternalFirstName", "ExternalLastName", "ExternalEmail", "Status", "attributes"}

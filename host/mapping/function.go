@@ -15,6 +15,8 @@ import (
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/vm"
 	"github.com/expr-lang/expr/vm/runtime"
+
+	"github.com/provosthq/provost/pdk"
 )
 
 // What an expression may use. A rule is an administrator's, but the text that
@@ -28,7 +30,7 @@ const (
 var errTooLong = fmt.Errorf("makes more than %d KiB of text", longest>>10)
 
 // functions are what expressions may call, for hints; expr has more.
-var functions = []string{"lower", "upper", "trim", "replace", "split", "join", "first", "last", "substring", "ascii", "formatDate", "lookup",
+var functions = []string{"lower", "upper", "trim", "replace", "split", "join", "first", "last", "substring", "ascii", "formatDate", "lookup", "attribute",
 	"unique", "randomPassword", "repeat", "len", "string", "int", "hasPrefix", "hasSuffix", "indexOf"}
 
 // library are our functions. Those that expr has too are bounded here, or do
@@ -49,6 +51,7 @@ func library(t Tables) []expr.Option {
 		expr.Function("join", join, new(func(any) string), new(textList)),
 		expr.Function("string", text, new(func(any) string)),
 		expr.Function("repeat", repeat, new(func(string, int) string)),
+		expr.Function("attribute", attribute, new(func(any, string) any)),
 		expr.Function("unique", unique, new(func(string) map[string]any), new(func(string, string) map[string]any)),
 		expr.Function("randomPassword", randomPassword, new(func() string), new(func(int) string)),
 		expr.Function(plusName, plus, new(func(any, any) any)),
@@ -249,6 +252,21 @@ func end(args []any, letters func([]rune, int) []rune, index func(int) int) (any
 		return nil, nil
 	}
 	return r.Index(index(r.Len())).Interface(), nil
+}
+
+// attribute is what an account has at a path such as emails[work].value;
+// nothing where there is none.
+func attribute(args ...any) (any, error) {
+	path := args[1].(string)
+	if !pdk.ValidPath(path) {
+		return nil, fmt.Errorf("%q is no path such as emails[work].value", clip(path))
+	}
+	object, _ := args[0].(map[string]any)
+	if inner, ok := object["attributes"].(map[string]any); ok {
+		object = inner
+	}
+	v, _ := pdk.GetPath(object, path)
+	return v, nil
 }
 
 func replace(args ...any) (any, error) {

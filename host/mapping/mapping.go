@@ -119,8 +119,8 @@ func (t Tables) compileRule(path, text string) (r rule, err error) {
 		r.kind, r.OnCreate, err = named, true, alone("unique", called.unique)
 	case called.password > 0:
 		r.kind, r.OnCreate, err = secret, true, alone("randomPassword", called.password)
-	case called.now > 0 && !r.OnCreate:
-		err = errors.New("now() is another value each time, which would be a change each time; write [on create] behind the rule")
+	case called.now > 0:
+		err = errors.New("now() is another value each time, which would be a change each time")
 	}
 	return r, err
 }
@@ -448,10 +448,7 @@ func (l *Links) UserKey(i int, u *host.User) (string, error) {
 
 // AccountKey is what rule i makes of an account; "" for nothing.
 func (l *Links) AccountKey(i int, a *host.UserProvAccountStaging) (string, error) {
-	return key(l.rules[i].account, map[string]any{"account": map[string]any{
-		"ExternalUserId": a.ExternalUserId, "ExternalUsername": a.ExternalUsername, "ExternalFirstName": a.ExternalFirstName,
-		"ExternalLastName": a.ExternalLastName, "ExternalEmail": a.ExternalEmail, "Status": a.Status, "attributes": a.Attributes,
-	}})
+	return key(l.rules[i].account, accountEnv(a.ExternalUserId, a.ExternalUsername, a.ExternalFirstName, a.ExternalLastName, a.ExternalEmail, a.Status, a.Attributes))
 }
 
 func key(p *vm.Program, env map[string]any) (string, error) {
