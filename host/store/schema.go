@@ -151,6 +151,14 @@ CREATE TABLE planned_changes (
 	differences {json}, reason TEXT NOT NULL, fingerprint TEXT NOT NULL, request_id TEXT, error TEXT
 );
 CREATE INDEX planned_changes_by_plan ON planned_changes (plan_id, number)
+`, nil}, {7, "retention and erasures", `
+CREATE TABLE pruned_requests (
+	app_name TEXT NOT NULL, operation TEXT NOT NULL, state TEXT NOT NULL, day TEXT NOT NULL, requests {bigint} NOT NULL,
+	PRIMARY KEY (app_name, operation, state, day)
+);
+CREATE TABLE erasures (number {number}, user_id TEXT NOT NULL, actor TEXT NOT NULL, created_date {time} NOT NULL, requests {bigint} NOT NULL, accounts {bigint} NOT NULL);
+CREATE INDEX requests_by_parent ON user_provisioning_requests (parent_id) WHERE parent_id IS NOT NULL;
+CREATE INDEX logs_by_actor ON user_provisioning_logs (actor)
 `, nil}, {8, "requests that wait for their target", `
 DROP TABLE lanes;
 ALTER TABLE user_provisioning_requests ADD COLUMN queued BOOLEAN NOT NULL DEFAULT TRUE;

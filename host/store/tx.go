@@ -345,9 +345,10 @@ func mayBecome(next host.RequestState) string {
 	return quoted(from)
 }
 
-// CountRequestsByState counts an app's requests.
+// CountRequestsByState counts an app's requests, those that were pruned too.
 func (t *Tx) CountRequestsByState(ctx context.Context, app string) (map[host.RequestState]int64, error) {
-	return counts[host.RequestState](ctx, t, "SELECT state, COUNT(*) FROM user_provisioning_requests WHERE app_name = ? GROUP BY state", app)
+	return counts[host.RequestState](ctx, t, `SELECT state, SUM(n) FROM (SELECT state, COUNT(*) AS n FROM user_provisioning_requests WHERE app_name = ? GROUP BY state
+		UNION ALL SELECT state, CAST(SUM(requests) AS BIGINT) FROM pruned_requests WHERE app_name = ? GROUP BY state) AS counted GROUP BY state`, app, app)
 }
 
 // CountAccountsByLinkState counts an app's accounts.
