@@ -15,6 +15,7 @@ import (
 
 	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/api"
 	"github.com/provosthq/provost/host/store"
 	"github.com/provosthq/provost/pdk"
 	"github.com/provosthq/provost/plugins/scim/scimtarget"
@@ -25,8 +26,10 @@ import (
 // the sandbox and one target in trouble per app.
 type trial struct {
 	service
-	t    *testing.T
-	apps map[string]*trialApp
+	t        *testing.T
+	apps     map[string]*trialApp
+	dir      string
+	database string
 }
 
 // trialApp is an app and the target behind it.
@@ -37,6 +40,7 @@ type trialApp struct {
 	more string
 	// settings are the connector's.
 	settings string
+	url      string
 }
 
 // scimApp makes a target in trouble.
@@ -54,19 +58,13 @@ func newTrial(t *testing.T, databaseURL string, apps map[string]*trialApp) *tria
 	compiled := filepath.Join(guests.dir, "compiled")
 	require.NoError(t, os.MkdirAll(compiled, 0o700))
 	require.NoError(t, os.Symlink(compiled, filepath.Join(dir, "compiled")))
-	plugins, credentials, declared := "", "", ""
-	for name, app := range apps {
+	for _, app := range apps {
 		server := httptest.NewServer(app)
 		t.Cleanup(server.Close)
-		plugins += fmt.Sprintf("  - {name: scim-%s, source: \"builtin:scim\", settings: %s}\n", name, app.settings)
-		credentials += fmt.Sprintf("  - {name: C_%s, endpoint: %q, timeout: 1s, anonymous: true, limits: {failures: 1000000}}\n", strings.ReplaceAll(name, "-", "_"), server.URL)
-		declared += fmt.Sprintf("  - {name: %s, plugin: scim-%[1]s, credential: C_%s, max_attempts: 10, operations: [Create, Update, EnableAndDisable, Delete, SuspendAndRestore], %s}\n", name, strings.ReplaceAll(name, "-", "_"), app.more)
+		app.url = server.URL
 	}
-	file := filepath.Join(dir, "provost.yaml")
-	text := fmt.Appendf(nil, "database: {url: %q}\ndata_dir: %q\nlisten: {api: '', metrics: ''}\nworkers: 24\nplugins:\n%scredentials:\n%sapps:\n%s", databaseURL, dir, plugins, credentials, declared)
-	require.NoError(t, os.WriteFile(file, text, 0o600))
-	cfg, err := config.Load(file)
-	require.NoError(t, err)
+	w := &trial{t: t, apps: apps, dir: dir, database: databaseURL}
+	cfg := w.configured()
 	d, err := openDaemon(t.Context(), cfg, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, d.close(context.Background())) })
@@ -76,7 +74,58 @@ func newTrial(t *testing.T, databaseURL string, apps map[string]*trialApp) *tria
 		defer cancel()
 		require.NoError(t, d.stop(ctx))
 	})
-	return &trial{service: service{d}, t: t, apps: apps}
+	w.service = service{d}
+	return w
+}
+
+// configured writes and reads the configuration of all apps.
+func (w *trial) configured() *config.Config {
+	w.t.Helper()
+	plugins, credentials, declared := "", "", ""
+	for name, app := range w.apps {
+		credential := strings.ReplaceAll(name, "-", "_")
+		plugins += fmt.Sprintf("  - {name: scim-%s, source: \"builtin:scim\", settings: %s}\n", name, app.settings)
+		credentials += fmt.Sprintf("  - {name: C_%s, endpoint: %q, timeout: 1s, anonymous: true, limits: {failures: 1000000}}\n", credential, app.url)
+		declared += fmt.Sprintf("  - {name: %s, plugin: scim-%[1]s, credential: C_%s, max_attempts: 10, operations: [Create, Update, EnableAndDisable, Delete, SuspendAndRestore], %s}\n", name, credential, app.more)
+	}
+	file := filepath.Join(w.dir, "provost.yaml")
+	text := fmt.Appendf(nil, "database: {url: %q}\ndata_dir: %q\nlisten: {api: '', metrics: ''}\nworkers: 24\nplugins:\n%scredentials:\n%sapps:\n%s", w.database, w.dir, plugins, credentials, declared)
+	require.NoError(w.t, os.WriteFile(file, text, 0o600))
+	cfg, err := config.Load(file)
+	require.NoError(w.t, err)
+	return cfg
+}
+
+// reconfigure says something else of an app from now on.
+func (w *trial) reconfigure(app, more string) {
+	w.t.Helper()
+	w.apps[app].more = more
+	require.NoError(w.t, w.apply(w.t.Context(), w.configured()))
+}
+
+// reconciled runs a whole run with its commit, and returns it.
+func (w *trial) reconciled(app string) *host.UserProvisioningRequest {
+	w.t.Helper()
+	r, err := w.Reconcile(w.t.Context(), app, api.ReconcileOptions{Commit: true})
+	require.NoError(w.t, err)
+	w.settle()
+	r, _, err = w.Request(w.t.Context(), r.Id)
+	require.NoError(w.t, err)
+	return r
+}
+
+// processed does what follows for each account.
+func (w *trial) processed(app string) *host.Plan {
+	w.t.Helper()
+	p, err := w.Process(w.t.Context(), app, api.ProcessOptions{})
+	require.NoError(w.t, err)
+	w.until("the plan", func() bool {
+		p, err = w.Plan(w.t.Context(), p.Id)
+		require.NoError(w.t, err)
+		return p.State != host.PlanMaking && p.State != host.PlanReleased
+	})
+	w.settle()
+	return p
 }
 
 // add brings a person who has apps.

@@ -133,11 +133,7 @@ var wild = map[string]func(t *testing.T, w *trial, app string, target *trialApp)
 		young := w.add(app+".new", app)
 		w.settle()
 		target.behind.Restore(backup)
-		_, err := w.Reconcile(t.Context(), app, api.ReconcileOptions{Commit: true})
-		require.NoError(t, err)
-		w.settle()
-		runs := w.requests(app)
-		run := runs[len(runs)-1]
+		run := w.reconciled(app)
 		require.Equal(t, host.StateCompleted, run.State, run.ErrorMessage)
 		require.EqualValues(t, 1, run.Summary["gone"])
 		require.EqualValues(t, 1, run.Summary["drifted"])
@@ -151,6 +147,79 @@ var wild = map[string]func(t *testing.T, w *trial, app string, target *trialApp)
 		require.Len(t, target.of(young), 1)
 		require.Equal(t, target.of(young)[0].ID, w.linked(app, young.Id).ExternalUserId)
 	},
+	"provisioning is off for a month and on again": func(t *testing.T, w *trial, app string, target *trialApp) {
+		stays, leaves := w.add(app+".stays", app), w.add(app+".leaves", app)
+		w.settle()
+		w.reconfigure(app, "enabled: false")
+		made := len(w.requests(app))
+		w.change(app+".stays", func(u *host.User) { u.Title, u.Email = "second", "second@example.com" })
+		w.change(app+".leaves", func(u *host.User) { u.IsActive = false })
+		comes := w.add(app+".comes", app)
+		require.Len(t, w.requests(app), made, "it is off")
+		w.reconfigure(app, "enabled: true, reconcile: {unassigned: deactivate}")
+		run := w.reconciled(app)
+		require.Equal(t, host.StateCompleted, run.State, run.ErrorMessage)
+		require.Equal(t, host.PlanDone, w.processed(app).State)
+		require.Equal(t, "second", target.of(stays)[0].Attributes["title"])
+		require.Contains(t, fmt.Sprint(target.of(stays)[0].Attributes["emails"]), "second@example.com")
+		require.Equal(t, false, target.of(leaves)[0].Attributes["active"])
+		require.Len(t, target.of(comes), 1)
+		require.Equal(t, target.of(comes)[0].ID, w.linked(app, comes.Id).ExternalUserId)
+		require.Equal(t, []int{3, 1, 0}, []int{target.Done(chaos.Create, ""), target.Done(chaos.Deactivate, ""), target.Done(chaos.Delete, "")})
+		require.Equal(t, map[string]int64{}, nothing(w.processed(app).Counts), "what was done need not be done again")
+	},
+	"the source comes back empty": func(t *testing.T, w *trial, app string, target *trialApp) {
+		var people []*host.User
+		for i := range 12 {
+			people = append(people, w.add(fmt.Sprintf("%s.%d", app, i), app))
+		}
+		w.settle()
+		before := len(w.requests(""))
+		result, err := w.importText(t, "Username,LastName\n", api.ImportOptions{Format: "csv", Prune: true})
+		require.NoError(t, err)
+		require.Zero(t, result.Disabled)
+		require.Contains(t, result.Quarantined, "would disable")
+		w.settle()
+		require.Len(t, w.requests(""), before)
+		for _, u := range people {
+			require.Equal(t, true, target.of(u)[0].Attributes["active"])
+		}
+	},
+	"the target lists nobody": func(t *testing.T, w *trial, app string, target *trialApp) {
+		for i := range 12 {
+			w.add(fmt.Sprintf("%s.%d", app, i), app)
+		}
+		w.settle()
+		all := target.behind.Accounts()
+		target.behind.Restore(nil)
+		r, err := w.Reconcile(t.Context(), app, api.ReconcileOptions{Commit: true})
+		require.NoError(t, err)
+		w.until("the quarantine", func() bool {
+			r, _, err = w.Request(t.Context(), r.Id)
+			require.NoError(t, err)
+			return r.Quarantine != "" || r.State.Ended()
+		})
+		require.Equal(t, host.StateAnalyzed, r.State)
+		require.Contains(t, r.Quarantine, "found 0 of the 12 accounts")
+		for _, a := range w.accounts(app) {
+			require.Nil(t, a.DeletedDate)
+		}
+		target.behind.Restore(all)
+		_, err = w.RejectRun(t.Context(), r.Id, "it was being restored")
+		require.NoError(t, err)
+		require.Equal(t, host.StateCompleted, w.reconciled(app).State)
+	},
+}
+
+// nothing is a plan's counts without those that are zero.
+func nothing(counts map[string]int64) map[string]int64 {
+	some := map[string]int64{}
+	for op, n := range counts {
+		if n > 0 {
+			some[op] = n
+		}
+	}
+	return some
 }
 
 func TestCasesFromTheWild(t *testing.T) {
