@@ -147,6 +147,21 @@ var wild = map[string]func(t *testing.T, w *trial, app string, target *trialApp)
 		require.Len(t, target.of(young), 1)
 		require.Equal(t, target.of(young)[0].ID, w.linked(app, young.Id).ExternalUserId)
 	},
+	"the target's ids change case": func(t *testing.T, w *trial, app string, target *trialApp) {
+		u := w.add(app, app)
+		w.settle()
+		before := w.linked(app, u.Id).ExternalUserId
+		target.UpperIDs()
+		run := w.reconciled(app)
+		require.Equal(t, host.StateCompleted, run.State, run.ErrorMessage)
+		require.Equal(t, map[string]int64{"linked": 1}, nothing(run.Summary))
+		require.Len(t, w.accounts(app), 1)
+		require.Equal(t, strings.ToUpper(before), w.linked(app, u.Id).ExternalUserId)
+		w.change(app, func(u *host.User) { u.Title = "second" })
+		w.settle()
+		require.Equal(t, "second", target.of(u)[0].Attributes["title"])
+		require.Equal(t, 1, target.Done(chaos.Create, ""))
+	},
 	"provisioning is off for a month and on again": func(t *testing.T, w *trial, app string, target *trialApp) {
 		stays, leaves := w.add(app+".stays", app), w.add(app+".leaves", app)
 		w.settle()

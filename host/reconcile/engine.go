@@ -227,6 +227,9 @@ func (e *Engine) Work(ctx context.Context, id string) error {
 		case host.StateNew, host.StateCollecting:
 			done, err = e.collectPage(ctx, r, app)
 		case host.StateCollected:
+			if done, err = e.verify(ctx, r, app); err != nil || done {
+				break
+			}
 			err = e.step(ctx, r, host.StateAnalyzing, "analyzing", "")
 		case host.StateAnalyzing:
 			err = e.analyze(ctx, r, rules)

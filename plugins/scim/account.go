@@ -382,7 +382,7 @@ func (scim) Reconcile(ctx *pdk.Context, in pdk.Input) (pdk.Page, error) {
 	}
 	out := got.found()
 	if len(got.resources) == 0 {
-		return out, nil
+		return out, got.missing(in, s, start)
 	}
 	if i := int(got.startIndex); i > 0 && i != start || before != "" && got.resources[0].id() == before {
 		return pdk.Page{}, pdk.Errorf(pdk.Unsupported, "the server was asked for the page at startIndex %d and answered with another: it does not page by index; try paging: cursor, or a pageSize that holds everybody", start)
@@ -398,6 +398,21 @@ func (scim) Reconcile(ctx *pdk.Context, in pdk.Input) (pdk.Page, error) {
 	}
 	return out, nil
 }
+
+// missing refuses an empty page that is not the last: taken for the end it
+// would lose all behind it. Some servers count accounts that they do not list;
+// at the end of the list that is believed when it is said again and again.
+func (p page) missing(in pdk.Input, s settings, start int) error {
+	left := int(p.total) - start + 1
+	if left <= 0 || left < s.pageSize && in.Attempt >= believed {
+		return nil
+	}
+	return pdk.Errorf(pdk.Unavailable, "the server says that there are %d accounts, and gives none from %d on", p.total, start)
+}
+
+// believed is the attempt from which on a server is believed that the rest of
+// what it counts is not to be had.
+const believed = 3
 
 // cursorPage asks for a page by cursor; the first one by an empty cursor
 // (RFC 9865, 2.1).

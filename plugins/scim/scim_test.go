@@ -239,11 +239,22 @@ func TestQuirksOfServersSeenInTheWild(t *testing.T) {
 		_, err := w.call(pdk.OpReconcile, pdk.Input{ReconOffset: "21"})
 		require.Equal(t, pdk.Unsupported, pdk.TypeOf(err))
 	})
-	t.Run("Resources missing on an empty page ends the collecting", func(t *testing.T) {
-		w := serve(t, map[string]string{"GET /base/scim/Users 4": `200 {"totalResults":90}`})
+	t.Run("an empty page ends the collecting, without Resources too", func(t *testing.T) {
+		w := serve(t, map[string]string{"GET /base/scim/Users 4": `200 {"totalResults":3}`})
 		page, err := w.call(pdk.OpReconcile, pdk.Input{ReconOffset: "4"})
 		require.NoError(t, err)
 		require.Equal(t, pdk.ReconStateComplete, page.ReconState)
+	})
+	t.Run("a server that counts accounts that it does not list is believed at the third time, at the end of the list", func(t *testing.T) {
+		w := serve(t, map[string]string{"GET /base/scim/Users 4": `200 {"totalResults":90}`, "GET /base/scim/Users 5": `200 {"totalResults":900,"Resources":[]}`})
+		for attempt, want := range []pdk.ErrorType{1: pdk.Unavailable, 2: pdk.Unavailable, 3: ""} {
+			_, err := w.call(pdk.OpReconcile, pdk.Input{ReconOffset: "4", Attempt: attempt})
+			if attempt > 0 {
+				require.Equal(t, want, pdk.TypeOf(err), "attempt %d", attempt)
+			}
+			_, err = w.call(pdk.OpReconcile, pdk.Input{ReconOffset: "5", Attempt: attempt})
+			require.ErrorContains(t, err, "there are 900 accounts, and gives none from 5 on")
+		}
 	})
 	t.Run("JSON that is no list, or nothing at all, does not end the collecting", func(t *testing.T) {
 		for _, body := range []string{`200 {}`, `200 {"ok":true}`, `200 `} {

@@ -16,8 +16,10 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -145,6 +147,7 @@ type Target struct {
 	injected []Injection
 	journal  []Entry
 	suffix   bool
+	upper    bool
 }
 
 // New puts a target behind faults.
@@ -186,6 +189,14 @@ func (t *Target) Suffix(on bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.suffix = on
+}
+
+// UpperIDs makes a target that writes its ids in capital letters from now on,
+// and knows them in either way.
+func (t *Target) UpperIDs() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.upper = true
 }
 
 // Injected lists the faults that struck, in order.
@@ -354,11 +365,21 @@ func (t *Target) serve(r *http.Request, query string, body []byte) *httptest.Res
 	again := r.Clone(r.Context())
 	again.Body, again.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	again.URL.RawQuery = query
+	if t.upper {
+		again.URL.Path = strings.TrimSuffix(again.URL.Path, idOf(r)) + strings.ToLower(idOf(r))
+	}
 	again.RequestURI = again.URL.RequestURI()
 	answer := httptest.NewRecorder()
 	t.options.Behind.ServeHTTP(answer, again)
+	if t.upper {
+		answer.Body = bytes.NewBuffer(ids.ReplaceAllFunc(answer.Body.Bytes(), func(id []byte) []byte { return append([]byte(`"id":`), bytes.ToUpper(id[5:])...) }))
+		answer.Header().Del("Content-Length")
+	}
 	return answer
 }
+
+// ids finds the ids in an answer.
+var ids = regexp.MustCompile(`"id":"[^"]*"`)
 
 // strike does what a fault says. It is true when the call has its answer, or
 // will have none; answer is nil where the target has not acted.
