@@ -54,14 +54,17 @@ func fieldNames(t reflect.Type, without string) []string {
 // compile compiles an expression over one record, and names the fields that
 // it reads.
 func (t Tables) compile(text, record string, more ...expr.Option) (*vm.Program, []string, error) {
-	used, called := &fields{record: record}, &calls{tables: t}
-	options := append(library(t), expr.Env(map[string]any{record: map[string]any{}}), expr.Patch(used), expr.Patch(called), expr.Patch(operators{}))
+	used, called, looping := &fields{record: record}, &calls{tables: t}, &loops{}
+	options := append(append(library(t), looping.functions()...), expr.Env(map[string]any{record: map[string]any{}}), expr.Patch(used), expr.Patch(called), expr.Patch(operators{}), expr.Patch(looping))
 	program, err := expr.Compile(text, append(options, more...)...)
 	if err != nil {
 		return nil, nil, errors.New(suggest(oneLine(err), record))
 	}
 	if called.err != nil {
 		return nil, nil, called.err
+	}
+	if looping.err != nil {
+		return nil, nil, looping.err
 	}
 	known := userFields
 	if record == "account" {
