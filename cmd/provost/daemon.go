@@ -123,6 +123,7 @@ func (d *daemon) start(ctx context.Context) error {
 	d.every(ctx, time.Second, "requests that wait for their targets", d.provision.Sweep)
 	d.every(ctx, 5*time.Second, "runs by schedule", d.reconcile.Schedule)
 	d.every(ctx, 15*time.Second, "approvals whose time is up", d.expireApprovals)
+	d.every(ctx, pruneEvery, "what ended long ago", d.prune)
 	return nil
 }
 

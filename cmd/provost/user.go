@@ -19,7 +19,7 @@ import (
 
 func newUserCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{Use: "user", Short: "People of the organisation"}
-	cmd.AddCommand(newUserImport(s), newUserList(s), newUserGet(s), newUserApply(s), newUserDelete(s),
+	cmd.AddCommand(newUserImport(s), newUserList(s), newUserGet(s), newUserApply(s), newUserDelete(s), newUserErase(s), newUserErasures(s),
 		newUserAssign(s, "assign", http.MethodPut, "Assign a user an app: an account is made"),
 		newUserAssign(s, "unassign", http.MethodDelete, "Take an app from a user: the account is deactivated"))
 	return cmd

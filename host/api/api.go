@@ -104,6 +104,7 @@ func Handler(s Service, version string) http.Handler {
 	targets(a, s)
 	plans(a, s)
 	approvals(a, s)
+	retention(a, s)
 	mux.HandleFunc("POST /api/v1/users/import", importUsers(s))
 	mux.HandleFunc("POST /api/v1/apps/{app}/accounts/import", importAccounts(s))
 	return withActor(dryRun(s, mux))

@@ -16,6 +16,7 @@ type Service interface {
 	PlanService
 	DryRunService
 	ApprovalService
+	RetentionService
 
 	Status(ctx context.Context) (Status, error)
 

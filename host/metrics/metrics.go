@@ -27,6 +27,7 @@ type Metrics struct {
 	calloutSecs *prometheus.HistogramVec
 	reloads     *prometheus.CounterVec
 	reloadOK    prometheus.Gauge
+	pruned      *prometheus.CounterVec
 }
 
 // Snapshot is what a scrape asks the store for.
@@ -86,12 +87,15 @@ func New(r prometheus.Registerer, version string, snapshot func(context.Context)
 			Name: "provost_config_last_reload_successful", Help: "1 while the configuration in the file is the one that runs.",
 		}),
 	}
+	m.pruned = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "provost_pruned_rows_total", Help: "Rows that retention has removed, by table.",
+	}, []string{"table"})
 	m.reloadOK.Set(1)
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "provost_build_info", Help: "1, labelled with the version.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
-	for _, c := range []prometheus.Collector{m.calls, m.callSeconds, m.callMemory, m.callFuel, m.callWait, m.limits, m.callouts, m.calloutSecs, m.reloads, m.reloadOK, info, &state{snapshot}} {
+	for _, c := range []prometheus.Collector{m.calls, m.callSeconds, m.callMemory, m.callFuel, m.callWait, m.limits, m.callouts, m.calloutSecs, m.reloads, m.reloadOK, m.pruned, info, &state{snapshot}} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}
@@ -138,6 +142,11 @@ func (m *Metrics) Callout(credential, method string, status int, took time.Durat
 	m.calloutSecs.WithLabelValues(credential).Observe(took.Seconds())
 }
 
+// Pruned records rows that retention has removed from a table.
+func (m *Metrics) Pruned(table string, rows int64) {
+	m.pruned.WithLabelValues(table).Add(float64(rows))
+}
+
 // Reload records that a changed configuration was taken or refused.
 func (m *Metrics) Reload(ok bool) {
 	if ok {
@@ -157,7 +166,7 @@ type state struct {
 
 var (
 	queueDepth = prometheus.NewDesc("provost_queue_depth", "Jobs that wait or run, by queue.", []string{"queue"}, nil)
-	requests   = prometheus.NewDesc("provost_requests", "Stored requests, by app and state.", []string{"app", "state"}, nil)
+	requests   = prometheus.NewDesc("provost_requests", "Requests, by app and state; those that were pruned count.", []string{"app", "state"}, nil)
 	instances  = prometheus.NewDesc("provost_connector_instances", "Instances of connectors, by state (busy or idle).", []string{"connector", "state"}, nil)
 	waiting    = prometheus.NewDesc("provost_connector_waiting_calls", "Calls that wait for an instance.", []string{"connector"}, nil)
 	memory     = prometheus.NewDesc("provost_sandbox_memory_bytes", "Memory of all instances of connectors.", nil, nil)
