@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -40,7 +41,9 @@ type trialApp struct {
 	more string
 	// settings are the connector's.
 	settings string
-	url      string
+	// source is another connector than scim.
+	source string
+	url    string
 }
 
 // scimApp makes a target in trouble.
@@ -84,7 +87,7 @@ func (w *trial) configured() *config.Config {
 	plugins, credentials, declared := "", "", ""
 	for name, app := range w.apps {
 		credential := strings.ReplaceAll(name, "-", "_")
-		plugins += fmt.Sprintf("  - {name: scim-%s, source: \"builtin:scim\", settings: %s}\n", name, app.settings)
+		plugins += fmt.Sprintf("  - {name: scim-%s, source: %q, settings: %s}\n", name, cmp.Or(app.source, "builtin:scim"), cmp.Or(app.settings, "{}"))
 		credentials += fmt.Sprintf("  - {name: C_%s, endpoint: %q, timeout: 1s, anonymous: true, limits: {failures: 1000000}}\n", credential, app.url)
 		declared += fmt.Sprintf("  - {name: %s, plugin: scim-%[1]s, credential: C_%s, max_attempts: 10, operations: [Create, Update, EnableAndDisable, Delete, SuspendAndRestore], %s}\n", name, credential, app.more)
 	}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/api"
 	"github.com/provosthq/provost/host/store/storetest"
+	"github.com/provosthq/provost/plugins/mock/target"
 	"github.com/provosthq/provost/plugins/scim/scimtarget/chaos"
 )
 
@@ -242,4 +245,49 @@ func (w *trial) requirePagesOnce(name string) {
 		ids[a.ExternalUserId] = true
 	}
 	require.Len(w.t, ids, pagedAccounts)
+}
+
+// SCIM has no freezing; the connector mock has, and its target keeps versions,
+// so that a change that is sent twice meets its own version.
+func TestAFreezeWhoseAnswerIsLostIsDoneOnce(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, url string) {
+		t.Parallel()
+		behind := target.New("")
+		mock := &trialApp{source: "builtin:mock", Target: chaos.New(chaos.Options{Behind: behind, Name: func(r *http.Request, body []byte) (chaos.Operation, string, int) {
+			var account struct{ Username string }
+			if json.Unmarshal(body, &account) != nil || account.Username == "" {
+				return chaos.Read, "", 0
+			}
+			return map[string]chaos.Operation{http.MethodPost: chaos.Create, http.MethodPut: chaos.Update}[r.Method], account.Username, 0
+		}})}
+		w := newTrial(t, url, map[string]*trialApp{"mock": mock})
+		faults := map[string]chaos.Fault{"cut-before": troubles["cut-before"], "cut-after": troubles["cut-after"], "cut-body": troubles["cut-body"], "500-after": troubles["500-after"]}
+		for name := range faults {
+			w.add(name, "mock")
+		}
+		w.settle()
+		for _, frozen := range []bool{true, false} {
+			for name, fault := range faults {
+				fault.Operation, fault.Subject, fault.Attempt = chaos.Update, name, mock.Calls(chaos.Update, name)+1
+				mock.Inject(fault)
+				w.change(name, func(u *host.User) { u.IsFrozen = frozen })
+			}
+			w.settle()
+			require.Empty(t, mock.Missed())
+			for _, a := range behind.Accounts() {
+				require.Equal(t, frozen, a["frozen"] == true, a["username"])
+			}
+		}
+		require.Len(t, behind.Accounts(), len(faults))
+		for name := range faults {
+			u, err := w.User(t.Context(), name)
+			require.NoError(t, err)
+			require.False(t, w.linked("mock", u.Id).Frozen)
+			require.Equal(t, 1, mock.Done(chaos.Create, name))
+		}
+		for _, r := range w.requests("mock") {
+			require.Equal(t, host.StateCompleted, r.State, "%s %s", r.Operation, r.ErrorMessage)
+		}
+	})
 }
