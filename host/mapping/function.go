@@ -401,7 +401,15 @@ func layoutOf(pattern string) (string, error) {
 		r, size := utf8.DecodeRuneInString(rest)
 		switch {
 		case r == '\'':
+			if strings.HasPrefix(rest, "''") { // two stand for one, in quotes and out of them
+				b.WriteString("'")
+				rest = rest[2:]
+				continue
+			}
 			text, after, ok := strings.Cut(rest[1:], "'")
+			for more := ""; ok && strings.HasPrefix(after, "'"); text += "'" + more {
+				more, after, ok = strings.Cut(after[1:], "'")
+			}
 			if !ok {
 				return "", fmt.Errorf("the pattern %q has one ' without another", pattern)
 			}

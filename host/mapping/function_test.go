@@ -61,6 +61,7 @@ func TestWhatAFunctionMakes(t *testing.T) {
 		`formatDate("2026-01-05T08:30:00Z", "yyyy-MM-dd'T'HH:mm")`: "2026-01-05T08:30",
 		`formatDate("20260105", "d MMM yy")`:                       "5 Jan 26",
 		`formatDate("2026-01-05T08:30:00+02:00", "HH:mm:ss XXX")`:  "08:30:00 +02:00",
+		`formatDate("2026-01-05", "d 'o''clock' 'x''' ''yy")`:      "5 o'clock x' '26",
 		`formatDate(user.Title, "yyyy")`:                           nil,
 		`formatDate(user.nothing, "yyyy")`:                         nil,
 		`user.FirstName[0:2]`:                                      "J", // half a letter is none
