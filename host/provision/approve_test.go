@@ -471,3 +471,27 @@ func TestARetryBringsNothingOldBack(t *testing.T) {
 		require.Equal(t, []string{"ada"}, w.target.names())
 	})
 }
+
+func TestARequestForAnAccountOfNobodyIsRetried(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.app("acme", func(c *host.UserProvisioningConfig) { c.ApprovalRequired = "manager" })
+		_, err := w.target.act(pdk.OpCreate, pdk.Input{Attributes: map[string]any{"userName": "stranger"}})
+		require.NoError(t, err)
+		a := &host.UserProvAccount{Id: host.NewID(), AppName: "acme", ExternalUserId: "ext-1", LinkState: host.Orphaned, Active: true, CreatedDate: w.clock(), LastModifiedDate: w.clock()}
+		w.do(func(ctx context.Context, tx harnessTx) error {
+			if err := tx.PutAccount(ctx, a); err != nil {
+				return err
+			}
+			return w.engine.AddPlanned(ctx, tx, &host.UserProvisioningRequest{AppName: "acme", Operation: host.Deactivate, UserProvAccountId: a.Id, ExternalUserId: a.ExternalUserId, Reason: "nobody's"})
+		})
+		require.NoError(t, w.approve(host.Administrator("root"), w.last().Id))
+		w.target.next(pdk.OpDeactivate, fails(host.InvalidInput))
+		w.settle()
+		require.Equal(t, []string{"Deactivate Failed"}, w.outline())
+		_, err = w.retry(w.last().Id)
+		require.NoError(t, err)
+		w.settle()
+		require.Equal(t, []string{"Deactivate Retried", "Deactivate Completed"}, w.outline())
+		require.Equal(t, []string{"(stranger)"}, w.target.names())
+	})
+}

@@ -28,6 +28,9 @@ func (e *Engine) Retry(ctx context.Context, tx Tx, id string) (*host.UserProvisi
 	if err != nil {
 		return nil, err
 	}
+	if old.UserId == "" {
+		return e.retryForNobody(ctx, tx, app, old)
+	}
 	u, err := tx.User(ctx, old.UserId)
 	if err != nil {
 		return nil, err
@@ -43,19 +46,31 @@ func (e *Engine) Retry(ctx context.Context, tx Tx, id string) (*host.UserProvisi
 	}
 	again := newRequest(app, u, old.Operation, "retry of "+old.Name(), attributes)
 	again.ChangedAttributes, again.Parameters = old.ChangedAttributes, old.Parameters
+	return again, e.retryAs(ctx, tx, old, again)
+}
+
+// retryForNobody retries what is done to an account that no user has.
+func (e *Engine) retryForNobody(ctx context.Context, tx Tx, app *host.UserProvisioningConfig, old *host.UserProvisioningRequest) (*host.UserProvisioningRequest, error) {
+	again := newRequest(app, new(host.User), old.Operation, "retry of "+old.Name(), old.Attributes)
+	again.ChangedAttributes, again.Parameters = old.ChangedAttributes, old.Parameters
+	again.UserProvAccountId, again.ExternalUserId = old.UserProvAccountId, old.ExternalUserId
+	return again, e.retryAs(ctx, tx, old, again)
+}
+
+func (e *Engine) retryAs(ctx context.Context, tx Tx, old, again *host.UserProvisioningRequest) error {
 	again.ParentId, again.RetryCount, again.Uncertain, again.Urgent = old.Id, old.RetryCount+1, old.Uncertain, old.Urgent
 	again.PlanId = old.PlanId
 	if err := e.askAgain(ctx, tx, old, again); err != nil {
-		return nil, err
+		return err
 	}
 	old.State = host.StateRetried
 	if err := tx.UpdateRequest(ctx, old, old.Attempt); err != nil {
-		return nil, err
+		return err
 	}
 	if err := e.add(ctx, tx, again); err != nil {
-		return nil, err
+		return err
 	}
-	return again, e.log(ctx, tx, old, "retried", "as "+again.Name(), nil)
+	return e.log(ctx, tx, old, "retried", "as "+again.Name(), nil)
 }
 
 // overtaken says why a request of an event is no longer what is to be done, ""
