@@ -73,7 +73,9 @@ type model struct {
 	rt      *rapid.T
 	app     *host.UserProvisioningConfig
 	people  []*modelPerson
-	calm    bool // the target and the processes do as they should
+	calm    bool   // the target and the processes do as they should
+	job     string // that is worked on
+	twice   bool   // by two workers
 	serial  int
 	states  map[string]host.RequestState // as last seen
 	reached map[string]int64             // by user: the number of the last request that the target was asked for
@@ -126,6 +128,16 @@ func newModel(t *testing.T, rt *rapid.T, s *store.Store) *model {
 // earlier request of the account comes after a later one.
 func (m *model) asked(op pdk.Operation, in pdk.Input) {
 	r := m.request(in.UserProvisioningRequestId)
+	if !m.calm && !m.twice && rapid.IntRange(0, 19).Draw(m.rt, "taken over") == 0 {
+		// The worker was thought dead: another does all of it before this call
+		// reaches the target.
+		m.twice = true
+		defer func() { m.twice = false }()
+		if err := m.engine.Work(context.WithValue(m.rt.Context(), harnessJob{}, m.job), r.Id); err != nil {
+			m.rt.Fatalf("the second worker: %v", err)
+		}
+		return
+	}
 	if op == pdk.OpRead || op == pdk.OpCheck {
 		return
 	}
@@ -259,6 +271,7 @@ func (m *model) work() {
 	if !ok {
 		return
 	}
+	m.job = job
 	m.crashInEnd = !m.calm && rapid.IntRange(0, 9).Draw(m.rt, "crash in the end") == 0
 	died := func() (died bool) {
 		defer func() {
