@@ -376,6 +376,14 @@ type UserProvAccountStaging struct {
 	LinkState                 LinkState `json:"LinkState,omitempty" bun:",nullzero"`
 	// LinkReason names the rule that decided, for the person who reviews.
 	LinkReason string `json:"LinkReason,omitempty"`
+	// LinkRule is the text of that rule, where one decided; LinkRank says how
+	// sure it is, 0 the surest, to decide between accounts that have the same
+	// user.
+	LinkRule string `json:"LinkRule,omitempty"`
+	LinkRank int    `json:"-"`
+	// UserProvAccountId is the stored account that this one is taken for though
+	// the target now writes its id in another case.
+	UserProvAccountId string `json:"UserProvAccountId,omitempty" bun:",nullzero"`
 	// Candidates are users that may be meant, best first; a guess is never made.
 	Candidates []Candidate `json:"Candidates,omitempty" bun:"type:json,nullzero"`
 	// Decided: a person has said what the account is; analyzing again keeps it.
@@ -448,11 +456,12 @@ type Callout struct {
 }
 
 // UserKey is what one link rule (by its index) makes of a user, to find the
-// user of an account by.
+// user of an account by. Value is what a rule of likeness compares.
 type UserKey struct {
 	Rule   int
 	Key    string
 	UserId string
+	Value  string
 }
 
 // TargetState is what is known of the target behind a named credential (or of

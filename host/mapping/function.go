@@ -30,7 +30,7 @@ const (
 var errTooLong = fmt.Errorf("makes more than %d KiB of text", longest>>10)
 
 // functions are what expressions may call, for hints; expr has more.
-var functions = []string{"lower", "upper", "trim", "replace", "split", "join", "first", "last", "substring", "ascii", "formatDate", "lookup", "attribute",
+var functions = []string{"lower", "upper", "trim", "replace", "split", "join", "first", "last", "substring", "ascii", "normalize", "formatDate", "lookup", "attribute",
 	"unique", "randomPassword", "repeat", "len", "string", "int", "hasPrefix", "hasSuffix", "indexOf"}
 
 // library are our functions. Those that expr has too are bounded here, or do
@@ -43,6 +43,7 @@ func library(t Tables) []expr.Option {
 	return []expr.Option{
 		expr.Function("substring", substring, new(func(string, int) string), new(func(string, int, int) string)),
 		expr.Function("ascii", ascii, new(func(string) string)),
+		expr.Function("normalize", normalize, new(func(string) string)),
 		expr.Function("formatDate", formatDate, new(func(any, string) string)),
 		expr.Function("lookup", t.lookup, new(func(string, any) any), new(func(string, any, any) any)),
 		expr.Function("first", first, new(one), new(func(string, int) string)),

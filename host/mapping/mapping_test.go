@@ -113,15 +113,16 @@ func TestLinkRulesWorkInEitherOrder(t *testing.T) {
 		l, err := mapping.CompileLinks([]string{rule})
 		require.NoError(t, err)
 		require.Equal(t, 1, l.Len())
-		ofUser, err := l.UserKey(0, user())
+		ofUser, err := l.UserKeys(user())
 		require.NoError(t, err)
-		ofAccount, err := l.AccountKey(0, &host.UserProvAccountStaging{ExternalUsername: "JO'Brien"})
+		require.Len(t, ofUser, 1)
+		ofAccount, _, err := l.AccountKeys(0, &host.UserProvAccountStaging{ExternalUsername: "JO'Brien"})
 		require.NoError(t, err)
-		require.Equal(t, ofUser, ofAccount)
+		require.Equal(t, []string{ofUser[0].Key}, ofAccount)
 	}
 	l, err := mapping.CompileLinks([]string{"account.attributes.employeeNumber = user.number"})
 	require.NoError(t, err)
-	none, err := l.AccountKey(0, &host.UserProvAccountStaging{})
+	none, _, err := l.AccountKeys(0, &host.UserProvAccountStaging{})
 	require.NoError(t, err)
 	require.Empty(t, none, "nothing matches nothing")
 	_, err = mapping.CompileLinks([]string{"account.ExternalUsername = user.Usernam", "x"})
@@ -154,8 +155,8 @@ func FuzzRulesNeverPanic(f *testing.F) {
 			_, _ = m.Apply(user())
 		}
 		if l, err := mapping.CompileLinks([]string{rule}); err == nil {
-			_, _ = l.UserKey(0, user())
-			_, _ = l.AccountKey(0, &host.UserProvAccountStaging{})
+			_, _ = l.UserKeys(user())
+			_, _, _ = l.AccountKeys(0, &host.UserProvAccountStaging{})
 		}
 	})
 }

@@ -18,8 +18,6 @@ import (
 // Tx is what the engine does within one transaction. Records that are not
 // there are [host.NotFound].
 type Tx interface {
-	UsersAfter(ctx context.Context, after string, limit int) ([]*host.User, error)
-	User(ctx context.Context, id string) (*host.User, error)
 	Config(ctx context.Context, app string) (*host.UserProvisioningConfig, error)
 	TouchConfig(ctx context.Context, app string, at time.Time, token string) error
 
@@ -28,15 +26,9 @@ type Tx interface {
 	UpdateRequest(ctx context.Context, r *host.UserProvisioningRequest, expectAttempt int) error
 	InsertLog(ctx context.Context, l *host.UserProvisioningLog) error
 
-	AccountByExternalId(ctx context.Context, app, externalID string) (*host.UserProvAccount, error)
-	AccountByUser(ctx context.Context, app, userID string) (*host.UserProvAccount, error)
-	PutAccount(ctx context.Context, a *host.UserProvAccount) error
-
 	// InsertReconPage is a Conflict if the run has seen the offset.
 	InsertReconPage(ctx context.Context, requestID, offset string, accounts int) error
 	PutStaging(ctx context.Context, list []*host.UserProvAccountStaging) error
-	Staging(ctx context.Context, requestID string, after int64, limit int) ([]*host.UserProvAccountStaging, error)
-	UpdateStaging(ctx context.Context, list []*host.UserProvAccountStaging) error
 	// CountStagedOf counts which of some accounts a run has staged already.
 	CountStagedOf(ctx context.Context, requestID string, externalIDs []string) (int64, error)
 	// ReconSchedule is nil where the schedule of an app has not begun.
@@ -47,11 +39,13 @@ type Tx interface {
 	Configs(ctx context.Context) ([]*host.UserProvisioningConfig, error)
 	// CountKnown counts the accounts of an app that are not gone.
 	CountKnown(ctx context.Context, app string) (int64, error)
-	AccountsNotStaged(ctx context.Context, app, requestID string, after int64, limit int) ([]*host.UserProvAccount, error)
-	PutUserKeys(ctx context.Context, requestID string, keys []host.UserKey) error
-	UsersByKeys(ctx context.Context, requestID string, rule int, keys []string) (map[string][]string, error)
-	DeleteUserKeys(ctx context.Context, requestID string) error
 	ClearRun(ctx context.Context, requestID string) error
+
+	AccountByExternalId(ctx context.Context, app, externalID string) (*host.UserProvAccount, error)
+	PutAccount(ctx context.Context, a *host.UserProvAccount) error
+	AccountsNotStaged(ctx context.Context, app, requestID string, after int64, limit int) ([]*host.UserProvAccount, error)
+	AnalysisTx
+	CommitTx
 
 	Enqueue(ctx context.Context, kind, requestID string, at time.Time) error
 	CompleteJob(ctx context.Context) error
@@ -75,12 +69,16 @@ type Rules interface {
 	Drift(want, have map[string]any, partial bool) []host.Difference
 	// Granted tells whether the user should have an account.
 	Granted(u *host.User) (bool, error)
-	// Len is the number of link rules; Rule the text of one; UserKey and
-	// AccountKey what one makes of a user or an account ("" for nothing).
+	// Len is the number of link rules, the surest first; Rule the text of one;
+	// Fuzzy tells whether it names candidates only. UserKeys and AccountKeys are
+	// what rules make of a user or an account: who shares a key may be meant.
+	// Score tells how alike two values are by a fuzzy rule, 0 for not enough.
 	Len() int
 	Rule(i int) string
-	UserKey(i int, u *host.User) (string, error)
-	AccountKey(i int, a *host.UserProvAccountStaging) (string, error)
+	Fuzzy(i int) bool
+	UserKeys(u *host.User) ([]host.UserKey, error)
+	AccountKeys(i int, a *host.UserProvAccountStaging) (keys []string, value string, err error)
+	Score(i int, account, user string) float64
 }
 
 // Options are for [New].
@@ -92,6 +90,9 @@ type Options struct {
 	Targets Targets
 	Now     func() time.Time
 	Logger  *slog.Logger
+	// Batch is how many rows one transaction of analyzing and of committing
+	// takes; 0 means 500.
+	Batch int
 }
 
 // Engine reconciles. It may be used from many goroutines and on many machines
@@ -102,6 +103,9 @@ type Engine struct{ Options }
 func New(o Options) *Engine {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Batch == 0 {
+		o.Batch = 500
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

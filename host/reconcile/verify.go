@@ -35,7 +35,7 @@ func (e *Engine) verify(ctx context.Context, r *host.UserProvisioningRequest, ap
 		var list []*host.UserProvAccount
 		if err := e.Store.View(ctx, func(tx Tx) error {
 			var err error
-			list, err = tx.AccountsNotStaged(ctx, r.AppName, r.Id, after, batch)
+			list, err = tx.AccountsNotStaged(ctx, r.AppName, r.Id, after, e.Batch)
 			return err
 		}); err != nil {
 			return false, err

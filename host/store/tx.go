@@ -531,89 +531,10 @@ func (t *Tx) Staging(ctx context.Context, requestID string, after int64, limit i
 	return list, t.db.NewSelect().Model(&list).Where("user_provisioning_request_id = ? AND number > ?", requestID, after).OrderExpr("number").Limit(int64(limit)).Scan(ctx)
 }
 
-// UpdateStaging stores what analyzing said of staged accounts.
-func (t *Tx) UpdateStaging(ctx context.Context, list []*host.UserProvAccountStaging) error {
-	for _, s := range list {
-		if _, err := t.db.NewUpdate().Model(s).Column("user_id", "link_state", "link_reason", "drift").Where("number = ?", s.Number).Exec(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // CountStaging counts what a run has staged.
 func (t *Tx) CountStaging(ctx context.Context, requestID string) (int64, error) {
 	n, err := t.db.NewSelect().Model((*host.UserProvAccountStaging)(nil)).Where("user_provisioning_request_id = ?", requestID).Count(ctx)
 	return int64(n), err
-}
-
-// ClearRun removes what a run needed only while it went on.
-func (t *Tx) ClearRun(ctx context.Context, requestID string) error {
-	for _, table := range []string{"user_prov_account_stagings", "recon_pages", "user_keys"} {
-		if _, err := t.db.NewRaw("DELETE FROM ? WHERE user_provisioning_request_id = ?", bun.Ident(table), requestID).Exec(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// AccountsNotStaged returns an app's accounts that are not gone and that a run
-// did not find.
-func (t *Tx) AccountsNotStaged(ctx context.Context, app, requestID string, after int64, limit int) ([]*host.UserProvAccount, error) {
-	var list []*host.UserProvAccount
-	return list, t.db.NewSelect().Model(&list).Where("app_name = ? AND deleted_date IS NULL AND number > ?", app, after).
-		Where("NOT EXISTS (SELECT 1 FROM user_prov_account_stagings s WHERE s.user_provisioning_request_id = ? AND s.external_user_id = ?TableAlias.external_user_id)", requestID).
-		OrderExpr("number").Limit(int64(limit)).Scan(ctx)
-}
-
-// UserKey is what a link rule makes of a user.
-type UserKey = host.UserKey
-
-// PutUserKeys stores keys of users for one run.
-func (t *Tx) PutUserKeys(ctx context.Context, requestID string, keys []UserKey) error {
-	if len(keys) == 0 {
-		return nil
-	}
-	type row struct {
-		bun.BaseModel             `bun:"table:user_keys"`
-		UserProvisioningRequestId string
-		Rule                      int
-		LinkKey                   string
-		UserId                    string
-	}
-	rows := make([]row, len(keys))
-	for i, k := range keys {
-		rows[i] = row{UserProvisioningRequestId: requestID, Rule: k.Rule, LinkKey: k.Key, UserId: k.UserId}
-	}
-	_, err := t.db.NewInsert().Model(&rows).Exec(ctx)
-	return err
-}
-
-// UsersByKeys returns the ids of the users that have each key.
-func (t *Tx) UsersByKeys(ctx context.Context, requestID string, rule int, keys []string) (map[string][]string, error) {
-	found := map[string][]string{}
-	if len(keys) == 0 {
-		return found, nil
-	}
-	rows, err := t.db.QueryContext(ctx, "SELECT link_key, user_id FROM user_keys WHERE user_provisioning_request_id = ? AND rule = ? AND link_key IN (?) ORDER BY user_id", requestID, rule, bun.List(keys))
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var key, user string
-		if err := rows.Scan(&key, &user); err != nil {
-			return nil, err
-		}
-		found[key] = append(found[key], user)
-	}
-	return found, rows.Err()
-}
-
-// DeleteUserKeys removes a run's keys, before they are made anew.
-func (t *Tx) DeleteUserKeys(ctx context.Context, requestID string) error {
-	_, err := t.db.NewRaw("DELETE FROM user_keys WHERE user_provisioning_request_id = ?", requestID).Exec(ctx)
-	return err
 }
 
 // TouchConfig notes the end of a run on the app's config.
@@ -624,9 +545,4 @@ func (t *Tx) TouchConfig(ctx context.Context, app string, at time.Time, token st
 	}
 	c.LastReconDateTime, c.LastReconToken = &at, token
 	return t.PutConfig(ctx, c)
-}
-
-// UsersAfter lists users in the order of their ids.
-func (t *Tx) UsersAfter(ctx context.Context, after string, limit int) ([]*host.User, error) {
-	return t.Users(ctx, UserFilter{AfterId: after, Limit: limit})
 }
