@@ -105,7 +105,7 @@ func TestNothingOfAnErasedPersonIsLeft(t *testing.T) {
 		w.settle()
 		before := w.requests()
 		w.do(func(ctx context.Context, tx harnessTx) error {
-			return tx.PutUserKeys(ctx, before[0].Id, []store.UserKey{{Key: canary + "key", UserId: ada.Id}})
+			return tx.PutUserKeys(ctx, before[0].Number, []host.UserKey{{Key: canary + "key", UserId: ada.Id}}, nil)
 		})
 		found := ""
 		for _, text := range w.dump() {
