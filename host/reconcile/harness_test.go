@@ -33,6 +33,8 @@ type world struct {
 	rules *appRules
 	// page answers the calls of the connector.
 	page func(in pdk.Input) (pdk.Output, error)
+	// read answers when one account is asked for; without it there is none.
+	read func(in pdk.Input) (pdk.Output, error)
 	// stop, if set, ends a transaction before it is committed, to cut a run off.
 	stop func() error
 }
@@ -78,6 +80,10 @@ func (w *world) pass(d time.Duration) {
 
 // Call makes the world the engine's connectors.
 func (w *world) Call(_ context.Context, _ *host.UserProvisioningConfig, op pdk.Operation, in pdk.Input) (pdk.Output, host.CallTrace, error) {
+	if op == pdk.OpRead && w.read != nil {
+		out, err := w.read(in)
+		return out, host.CallTrace{Connector: "fake 1"}, err
+	}
 	if op != pdk.OpReconcile {
 		return pdk.Output{}, host.CallTrace{}, host.Errorf(host.NotFound, "there is no such account")
 	}

@@ -31,7 +31,7 @@ func (e *Engine) verify(ctx context.Context, r *host.UserProvisioningRequest, ap
 		return false, err
 	}
 	asked, there := 0, int64(0)
-	for after := int64(0); asked < mostVerified; {
+	for after := int64(0); asked <= mostVerified; {
 		var list []*host.UserProvAccount
 		if err := e.Store.View(ctx, func(tx Tx) error {
 			var err error
