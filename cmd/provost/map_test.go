@@ -1,11 +1,20 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,6 +22,7 @@ import (
 	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/api"
+	"github.com/provosthq/provost/plugins/scim/scimtarget"
 )
 
 // mapped is a configuration with one app on the connector scim and one person.
@@ -119,4 +129,99 @@ func TestAMappingWithoutWhatTheConnectorNeedsIsRefused(t *testing.T) {
 	require.Contains(t, provost("config", "validate", file).errors, "did you mean Title?")
 	file = mapped(t, "    reconcile: {drift: accept}\n")
 	require.Contains(t, provost("config", "validate", file).errors, "nothing says what is taken")
+}
+
+// A whole daemon with the connector scim and a real SCIM server: people of one
+// name, one of whom was there before, and passwords that are seen by the target
+// alone, which repeats all that it is sent.
+func TestPeopleOfOneNameAreProvisionedAndTheirPasswordsAreSeenNowhere(t *testing.T) {
+	server, err := scimtarget.New(scimtarget.Options{})
+	require.NoError(t, err)
+	_, err = server.Add(map[string]any{"userName": "JDoe", "emails": []any{map[string]any{"type": "work", "value": "other@example.com"}}})
+	require.NoError(t, err)
+	var mu sync.Mutex
+	passwords := map[string]bool{}
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(b))
+		var sent struct{ Password string }
+		if json.Unmarshal(b, &sent) == nil && sent.Password != "" {
+			mu.Lock()
+			passwords[sent.Password] = true
+			first := len(passwords) == 1
+			mu.Unlock()
+			w.Header().Set("X-Echo", sent.Password)
+			if first {
+				w.Header().Set("Content-Type", "application/scim+json")
+				w.WriteHeader(http.StatusServiceUnavailable)
+				fmt.Fprintf(w, `{"detail": "you sent %s"}`, b)
+				return
+			}
+		}
+		server.ServeHTTP(w, r)
+	}))
+	defer front.Close()
+	s := newServed(t)
+	s.configure(fmt.Sprintf(`
+plugins: [{name: scim, source: "builtin:scim"}]
+credentials: [{name: Acme, endpoint: %q, anonymous: true}]
+apps:
+  - name: acme
+    plugin: scim
+    credential: Acme
+    mapping:
+      - userName = unique(lower(first(user.FirstName) + user.LastName))
+      - emails[work].value = user.Email
+      - externalId = user.Id [on create]
+      - title = user.Title
+      - password = randomPassword(24)
+`, front.URL))
+	s.start()
+	people := "Username,FirstName,LastName,Email,IsActive\n"
+	for i := range 6 {
+		people += fmt.Sprintf("p%d,John,Doe,shared@example.com,true\n", i)
+	}
+	s.must(people, "user", "import", "-", "--format", "csv", "--assign", "acme")
+	s.completed("acme", 6)
+	var names []string
+	for _, a := range server.Accounts() {
+		name, _ := a.Attributes["userName"].(string)
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	require.Equal(t, []string{"JDoe", "jdoe2", "jdoe3", "jdoe4", "jdoe5", "jdoe6", "jdoe7"}, names)
+	var accounts []host.UserProvAccount
+	s.ask("/api/v1/accounts", url.Values{"app": {"acme"}}, &accounts)
+	of := map[string]bool{}
+	for _, a := range accounts {
+		of[a.UserId] = true
+	}
+	require.Len(t, of, 6, "each has one of their own")
+
+	var shown strings.Builder
+	for _, r := range s.requests("acme") {
+		shown.WriteString(s.must("", "request", "get", r.Name, "--trace", "-o", "json"))
+	}
+	s.must("", "request", "create", "--user", "p0", "--app", "acme", "--operation", "Update", "--wait")
+	shown.WriteString(s.must("", "app", "map", "test", "--app", "acme", "--user", "p0", "-o", "json"))
+	s.terminate()
+	s.end()
+	shown.WriteString(s.log.String())
+	mu.Lock()
+	defer mu.Unlock()
+	require.GreaterOrEqual(t, len(passwords), 7, "each attempt has one of its own")
+	require.NoError(t, filepath.WalkDir(filepath.Join(s.dir, "data"), func(path string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		shown.Write(b)
+		return err
+	}))
+	for p := range passwords {
+		require.False(t, strings.Contains(shown.String(), p), "%s is seen", p)
+	}
 }

@@ -253,6 +253,7 @@ func TestANameThatMustBeUniqueIsChosenWhenTheTargetCanBeAsked(t *testing.T) {
 	require.Equal(t, map[string]any{"title": "R&D", "emails": []any{map[string]any{"type": "work"}}, "urn:x:User": map[string]any{}}, m.Known(marked))
 	require.Equal(t, map[string]any{"title": "R&D"}, m.OfAccount(map[string]any{"title": "R&D", "userName": "x"}))
 	require.Empty(t, m.Drift(marked, map[string]any{"userName": "other", "title": "R&D"}, false))
+	require.Equal(t, []host.Difference{{Path: "userName", Want: "jo'brien"}, {Path: "emails[work].value", Want: "JO'Brien@example.com"}, {Path: "title", Want: "R&D"}, {Path: "urn:x:User:alias", Want: "a"}}, m.Initial(marked))
 
 	got, err := resolve(t, m, marked, map[string]bool{"userName jo'brien": true, "userName jo'brien2": true, "emails[work].value JO'Brien@example.com": true})
 	require.NoError(t, err)

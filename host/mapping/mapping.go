@@ -337,6 +337,23 @@ func (m *Mapping) Drift(want, have map[string]any, partial bool) []host.Differen
 	return drift
 }
 
+// Initial is what a new account gets. Of names that are yet to be chosen it is
+// the first; passwords are not told.
+func (m *Mapping) Initial(want map[string]any) []host.Difference {
+	var list []host.Difference
+	for _, r := range m.rules {
+		value, ok := pdk.GetPath(want, r.path)
+		if !ok {
+			continue
+		}
+		if nth, is := Mark(value); is {
+			value = nth(1)
+		}
+		list = append(list, host.Difference{Path: r.path, Want: value})
+	}
+	return list
+}
+
 // same compares two values as a target would: nothing is "", and a number or a
 // boolean that a target wrote as a string is the same.
 func same(a, b any) bool {

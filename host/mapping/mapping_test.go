@@ -1,6 +1,7 @@
 package mapping_test
 
 import (
+	"encoding/json"
 	"errors"
 	"testing"
 
@@ -147,16 +148,38 @@ func TestWhatWasMappedHasNeitherDriftNorChange(t *testing.T) {
 }
 
 func FuzzRulesNeverPanic(f *testing.F) {
-	for _, s := range []string{"a = user.Id", "a.b = lower(user.Email)", "x = substring(user.Username, 0, 3)", "e[work].value = user.Custom['x']", "= =", "a = [user.Id]", "a = 1/0"} {
+	for _, s := range []string{"a = user.Id", "a.b = lower(user.Email)", "x = substring(user.Username, 0, 3)", "e[work].value = user.Custom['x']", "= =", "a = [user.Id]", "a = 1/0",
+		"a = user.Id [on create, empty leaves]", "a = user.Id [on creat]", "a = user.Id [0:1]", "urn:a:b:c = unique(user.Id, \"@x\")", "a[b] = user.Id == \"\" ? unique(\"a\") : nil [on create]",
+		"p = randomPassword(8)", "d = formatDate(user.Email, \"yyyy-MM-dd'T'HH\")", "l = lookup(\"costCenters\", user.Department) ?? \"x\"", "Title = attribute(account, \"emails[work].value\") [empty leaves]",
+		"a = reduce(1..60, #acc + #acc, \"xx\")", "a = repeat(user.Username, 9999) + join(map(1..999, string(#)), \"-\")"} {
 		f.Add(s)
 	}
-	f.Fuzz(func(_ *testing.T, rule string) {
-		if m, err := mapping.Compile([]string{rule}, nil); err == nil {
-			_, _ = m.Apply(user())
+	needs := []pdk.Attribute{{Name: "emails", Type: "complex", MultiValued: true}, {Name: "name", Type: "complex", Required: true, SubAttributes: []pdk.Attribute{{Name: "b", Required: true}}}}
+	f.Fuzz(func(t *testing.T, rule string) {
+		if m, err := tables.Compile([]string{rule}, needs); err == nil {
+			m.Unmapped(needs)
+			if out, err := m.Apply(user()); err == nil {
+				have := stored(t, out)
+				require.Empty(t, m.Changed(out, have))
+				require.Empty(t, m.Drift(out, have, false))
+				b, err := json.Marshal(out)
+				require.NoError(t, err)
+				require.Less(t, len(b), 1<<20)
+				named, _, err := m.Resolve(have, func(string, string) (bool, error) { return false, nil })
+				require.NoError(t, err)
+				require.Equal(t, named, m.Known(named))
+				m.OfAccount(have)
+				m.Nameless(have)
+			}
+			_, _ = m.Secrets(user())
+			m.Try(user())
 		}
 		if l, err := mapping.CompileLinks([]string{rule}); err == nil {
 			_, _ = l.UserKeys(user())
 			_, _, _ = l.AccountKeys(0, &host.UserProvAccountStaging{})
+		}
+		if in, err := tables.CompileInbound([]string{rule}, []string{"costCentre"}); err == nil {
+			_, _ = in.Accept(user(), johnsAccount())
 		}
 	})
 }

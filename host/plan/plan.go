@@ -65,6 +65,8 @@ type Rules interface {
 	Apply(u *host.User) (map[string]any, error)
 	Drift(want, have map[string]any, partial bool) []host.Difference
 	Changed(before, after map[string]any) []string
+	// Initial is what a new account gets.
+	Initial(want map[string]any) []host.Difference
 	// Granted tells whether the user should have an account.
 	Granted(u *host.User) (bool, error)
 }
@@ -356,7 +358,7 @@ func create(p *host.Plan, rules Rules, u *host.User) (*host.PlannedChange, error
 		return nil, err
 	}
 	c := &host.PlannedChange{PlanId: p.Id, Operation: host.Create, UserId: u.Id, Subject: u.Username, Reason: "has no account",
-		Differences: rules.Drift(want, nil, false)}
+		Differences: rules.Initial(want)}
 	c.Fingerprint = fingerprint(c.Operation, want, nil)
 	return c, nil
 }

@@ -46,6 +46,8 @@ type Tx interface {
 	// NameTaken tells whether an account of the app that is not the user's, or
 	// what is chosen for another user, has a name.
 	NameTaken(ctx context.Context, app, path, name, userID string) (bool, error)
+	// NameReserved tells whether a name is kept for another user.
+	NameReserved(ctx context.Context, app, path, name, userID string) (bool, error)
 	// ReserveName keeps a name for a user; false if another has it.
 	ReserveName(ctx context.Context, app, path, name, userID string) (bool, error)
 

@@ -58,11 +58,11 @@ func (n *naming) begin(ctx context.Context) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	unnamed := false
-	if _, _, err := rules.Resolve(n.attempt.request.Attributes, func(string, string) (bool, error) { unnamed = true; return false, nil }); err != nil || !unnamed {
+	_, paths, err := rules.Resolve(n.attempt.request.Attributes, func(string, string) (bool, error) { return false, nil })
+	if err != nil || len(paths) == 0 {
 		return nil, err
 	}
-	if found, err := n.underAnotherName(ctx, rules); err != nil || found != nil {
+	if found, err := n.underAnotherName(ctx, rules, paths); err != nil || found != nil {
 		return found, err
 	}
 	return nil, n.choose(ctx, rules)
@@ -84,17 +84,16 @@ func (n *naming) another(ctx context.Context, made answer) (*answer, error) {
 			return nil, err
 		}
 		n.trace = made.trace
-		if found, err := n.underAnotherName(ctx, rules); err != nil || found != nil {
+		_, paths, err := rules.Resolve(marked, func(string, string) (bool, error) { return false, nil })
+		if err != nil {
+			return nil, err
+		}
+		if found, err := n.underAnotherName(ctx, rules, paths); err != nil || found != nil {
 			return found, err
 		}
-		// Which of several names it was that is taken, nobody says.
-		if _, _, err := rules.Resolve(marked, func(path, _ string) (bool, error) {
-			if name, ok := pdk.GetPath(r.Attributes, path); ok {
-				n.refuse(path, name)
-			}
-			return false, nil
-		}); err != nil {
-			return nil, err
+		for _, path := range paths { // which of several names it was that is taken, nobody says
+			name, _ := pdk.GetPath(r.Attributes, path)
+			n.refuse(path, name)
 		}
 		r.Attributes = marked
 		if err := n.choose(ctx, rules); err != nil {
@@ -129,8 +128,9 @@ func (n *naming) refuse(path string, name any) {
 }
 
 // underAnotherName looks for an account of the user by what else identifies it,
-// and takes it unless it is another's; nil where there is none.
-func (n *naming) underAnotherName(ctx context.Context, rules Rules) (*answer, error) {
+// and takes it unless it is another's; nil where there is none. paths are those
+// of the names.
+func (n *naming) underAnotherName(ctx context.Context, rules Rules, paths []string) (*answer, error) {
 	if !n.canRead {
 		return nil, nil
 	}
@@ -145,6 +145,28 @@ func (n *naming) underAnotherName(ctx context.Context, rules Rules) (*answer, er
 		return nil, nil // the names are all that it can be found by
 	default:
 		return &found, nil
+	}
+	// People may share what it was found by, such as an e-mail address; a name
+	// that is kept for another is an account that is just being made.
+	reserved := false
+	err := n.engine.Store.View(ctx, func(tx Tx) error {
+		reserved = false
+		for _, path := range paths {
+			name, ok := pdk.GetPath(found.out.Attributes, path)
+			if !ok {
+				name = found.out.ExternalUsername
+			}
+			text, _ := name.(string)
+			is, err := tx.NameReserved(ctx, r.AppName, path, text, r.UserId)
+			if err != nil {
+				return err
+			}
+			reserved = reserved || is
+		}
+		return nil
+	})
+	if err != nil || reserved {
+		return nil, err
 	}
 	switch err := n.engine.link(ctx, n.attempt, found); host.CodeOf(err) {
 	case "":

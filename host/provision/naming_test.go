@@ -198,3 +198,24 @@ func TestAnAccountThatIsTheUsersUnderAnotherNameIsTaken(t *testing.T) {
 		require.Equal(t, "johnny", w.account(u.Id, "acme").ExternalUsername)
 	})
 }
+
+// Two of one name and one e-mail address are provisioned at once: the account
+// of the first is in the target, and not yet stored.
+func TestAnAccountThatIsBeingMadeForAnotherIsNotTaken(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		namedApp(w)
+		other, u := w.user("other", nil, john), w.user("one", nil, john)
+		w.do(func(ctx context.Context, tx harnessTx) error {
+			ok, err := tx.ReserveName(ctx, "acme", "userName", "jdoe", other.Id)
+			require.True(t, ok)
+			return err
+		})
+		w.target.accounts["x"] = &targetAccount{ID: "x", UserName: "jdoe", Active: true, Attributes: map[string]any{"userName": "jdoe"}}
+		found := pdk.Output{Attributes: map[string]any{"userName": "JDoe"}}
+		found.ExternalUserId, found.ExternalUsername = "x", "JDoe"
+		w.target.next(pdk.OpRead, reply{out: &found}) // by its e-mail
+		w.assign(u.Id, "acme", true)
+		w.run()
+		require.Equal(t, "jdoe2", w.account(u.Id, "acme").ExternalUsername)
+	})
+}
