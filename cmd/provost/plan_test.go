@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,12 +18,14 @@ import (
 
 // acme is a daemon with one app, acme, at a real SCIM server, for whoever is
 // active. rest is more of the app, credential of its credential.
-func acme(t *testing.T, rest string, credential ...string) (*served, *scimtarget.Target, *httptest.Server) {
+func acme(t *testing.T, rest string, credential ...string) (*served, *scimtarget.Target, *front) {
 	t.Helper()
 	s := newServed(t)
 	target, err := scimtarget.New(scimtarget.Options{})
 	require.NoError(t, err)
-	server := httptest.NewServer(target)
+	f := &front{}
+	f.answerWith(target)
+	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
 	s.configure(fmt.Sprintf(`plugins: [{name: scim, source: "builtin:scim"}]
 credentials: [{name: Acme, endpoint: %q, timeout: 5s, anonymous: true%s}]
@@ -29,8 +33,15 @@ apps:
   - {name: acme, plugin: scim, credential: Acme, scope: user.IsActive%s}
 `, server.URL, strings.Join(append([]string{""}, credential...), ", "), rest))
 	s.start()
-	return s, target, server
+	return s, target, f
 }
+
+// A front stands before a target; what answers can be changed while it serves.
+type front struct{ handler atomic.Pointer[http.Handler] }
+
+func (f *front) answerWith(h http.Handler) { f.handler.Store(&h) }
+
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) { (*f.handler.Load()).ServeHTTP(w, r) }
 
 func rowsOf(from, to int) string {
 	var b strings.Builder
@@ -108,7 +119,7 @@ func TestARunThatFindsFarTooFewStopsBeforeItsCommit(t *testing.T) {
 	s.must("", "reconcile", "--app", "acme", "--wait", "--commit")
 	empty, err := scimtarget.New(scimtarget.Options{})
 	require.NoError(t, err)
-	server.Config.Handler = empty
+	server.answerWith(empty)
 	_, errs, err := s.run("", "reconcile", "--app", "acme", "--wait", "--commit")
 	require.Error(t, err)
 	require.Contains(t, errs, "found 0 of the 30 accounts that were there (0 %); the least is 50%")

@@ -42,12 +42,12 @@ func TestARunIsPausedResumedAndCancelled(t *testing.T) {
 	}
 	var pages atomic.Int64
 	gate := make(chan struct{})
-	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server.answerWith(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet && pages.Add(1) == 2 {
 			<-gate
 		}
 		target.ServeHTTP(w, r)
-	})
+	}))
 	s.must("", "reconcile", "--app", "acme", "--commit")
 	s.until("the second page", func() bool { return pages.Load() >= 2 })
 	_, errs, err := s.run("", "reconcile", "--app", "acme")
@@ -67,13 +67,13 @@ func TestARunIsPausedResumedAndCancelled(t *testing.T) {
 	require.EqualValues(t, 500, r.ReconFound)
 
 	gate2 := make(chan struct{})
-	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { <-gate2; target.ServeHTTP(w, r) })
+	server.answerWith(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { <-gate2; target.ServeHTTP(w, r) }))
 	s.must("", "reconcile", "--app", "acme")
 	s.must("", "reconcile", "cancel", "UPR-000002")
 	close(gate2)
 	s.ask("/api/v1/requests/2", nil, &r)
 	require.Equal(t, host.StateCancelled, r.State)
-	server.Config.Handler = target
+	server.answerWith(target)
 	s.must("", "reconcile", "--app", "acme", "--wait")
 }
 
@@ -85,13 +85,13 @@ func TestATargetThatIsDownEndsNoRun(t *testing.T) {
 	}
 	var down atomic.Bool
 	var pages atomic.Int64
-	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server.answerWith(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if pages.Add(1); down.Load() || pages.Load() == 2 {
 			down.Store(true)
 			panic(http.ErrAbortHandler)
 		}
 		target.ServeHTTP(w, r)
-	})
+	}))
 	s.must("", "reconcile", "--app", "acme", "--commit")
 	s.until("the breaker to open", func() bool { return strings.Contains(s.must("", "target", "list"), "open") })
 	down.Store(false)

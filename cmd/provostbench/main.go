@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -54,22 +55,41 @@ type report struct {
 }
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == compileArgument { // the sandbox's compiler is this program
+		os.Exit(sandbox.CompileMain(os.Stdin, os.Stdout))
+	}
 	out := flag.String("o", "", "write the figures to this file")
+	only := flag.String("only", "", "take only the figures of this kind: "+strings.Join(slices.Sorted(maps.Keys(kinds())), ", "))
 	flag.Parse()
-	if err := bench(context.Background(), *out); err != nil {
+	if err := bench(context.Background(), *out, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "provostbench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(ctx context.Context, out string) error {
+const compileArgument = "compile"
+
+// kinds are what is measured.
+func kinds() map[string]func(context.Context) ([]figure, error) {
+	return map[string]func(context.Context) ([]figure, error){
+		"calls": calls, "neighbours": neighbours, "metering": metering, "reset": reset, "load": load, "memory": memory, "collect": collect, "requests": requests,
+	}
+}
+
+func bench(ctx context.Context, out, only string) error {
+	if only != "" && kinds()[only] == nil {
+		return fmt.Errorf("there are no figures of the kind %q", only)
+	}
 	r := report{Date: time.Now().UTC().Format(time.RFC3339), Command: "make bench",
 		Machine: fmt.Sprintf("%s/%s, %d cores, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())}
 	if rev, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output(); err == nil {
 		r.Commit = strings.TrimSpace(string(rev))
 	}
-	for _, measure := range []func(context.Context) ([]figure, error){calls, metering, reset, load, memory, collect, requests} {
-		f, err := measure(ctx)
+	for _, kind := range []string{"calls", "neighbours", "metering", "reset", "load", "memory", "collect", "requests"} {
+		if only != "" && kind != only {
+			continue
+		}
+		f, err := kinds()[kind](ctx)
 		if err != nil {
 			return err
 		}
@@ -113,10 +133,14 @@ func load(ctx context.Context) ([]figure, error) {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // a temporary folder
+	program, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
 	once := func() (time.Duration, error) {
 		debug.FreeOSMemory()
 		begin := time.Now()
-		sb, err := sandbox.New(ctx, sandbox.Options{CacheDir: dir})
+		sb, err := sandbox.New(ctx, sandbox.Options{CacheDir: dir, Compiler: []string{program, compileArgument}})
 		if err != nil {
 			return 0, err
 		}
