@@ -41,7 +41,9 @@ type front struct{ handler atomic.Pointer[http.Handler] }
 
 func (f *front) answerWith(h http.Handler) { f.handler.Store(&h) }
 
-func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) { (*f.handler.Load()).ServeHTTP(w, r) }
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	(*f.handler.Load()).ServeHTTP(w, r)
+}
 
 func rowsOf(from, to int) string {
 	var b strings.Builder

@@ -162,8 +162,8 @@ func (m *model) answer(op pdk.Operation, _ pdk.Input) *reply {
 		return nil
 	}
 	gone := []reply{fails(host.NotFound)}
-	if op == pdk.OpDelete || op == pdk.OpCheck {
-		gone = nil // it would be believed, and rightly
+	if op == pdk.OpDelete || op == pdk.OpCheck || op == pdk.OpRead {
+		gone = nil // it would be believed, and rightly: who looks for an account that may be there has no other witness
 	}
 	uncertain := host.Errorf(host.Unavailable, "the connection was cut")
 	uncertain.Uncertain = true
