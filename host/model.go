@@ -343,6 +343,9 @@ type UserProvAccount struct {
 	// Drift holds, per mapped path, what we want and what the target has, as
 	// the last analyzed run found it.
 	Drift []Difference `json:"Drift,omitempty" bun:"type:json,nullzero"`
+	// Candidates are users whose it may be, as the last run that saw it found
+	// them: a person must say. No account is made for them until then.
+	Candidates []Candidate `json:"Candidates,omitempty" bun:"type:json,nullzero"`
 
 	CreatedDate      time.Time `json:"CreatedDate"`
 	LastModifiedDate time.Time `json:"LastModifiedDate"`
@@ -398,6 +401,8 @@ type UserProvAccountStaging struct {
 // Candidate is a user whom an account may belong to.
 type Candidate struct {
 	UserId string `json:"UserId"`
+	// Username is filled where candidates are shown.
+	Username string `json:"Username,omitempty"`
 	// Rule is the text of the rule that found the user; Score says how alike the
 	// two are, from 0 to 1.
 	Rule  string  `json:"Rule"`

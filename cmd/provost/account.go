@@ -22,7 +22,7 @@ type account = api.Account
 
 func newAccountCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{Use: "account", Short: "Accounts in the apps, and whose they are"}
-	cmd.AddCommand(newAccountList(s), newAccountLink(s),
+	cmd.AddCommand(newAccountList(s), newAccountGet(s), newAccountLink(s),
 		newAccountAct(s, "unlink", "Take an account from its user; nothing changes in the target"),
 		newAccountAct(s, "ignore", "Let changes to the user have no effect on an account"))
 	return cmd
@@ -70,6 +70,9 @@ func writeAccounts(w io.Writer, format string, accounts []account) error {
 		state := string(a.LinkState)
 		if a.DeletedDate != nil {
 			state += ", gone"
+		}
+		if n := len(a.Candidates); n > 0 {
+			state += fmt.Sprintf(", %d may have it", n)
 		}
 		rows[i] = []string{a.Name, a.AppName, a.ExternalUsername, a.ExternalUserId, state, activeWord(a.Active), driftText(a.Drift)}
 	}

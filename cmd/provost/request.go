@@ -18,6 +18,7 @@ import (
 	"github.com/provosthq/provost/cmd/provost/internal/term"
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/api"
+	"github.com/provosthq/provost/host/reconcile"
 )
 
 // request is a request as the API shows it.
@@ -333,6 +334,9 @@ func newReconcileCommand(s *session) *cobra.Command {
 	cmd.AddCommand(newReconcileProcess(s), newReconcileCommit(s), newReconcileImport(s),
 		newReconcileAct(s, "pause", "Stop a run between two pages"), newReconcileAct(s, "resume", "Let a paused run go on where it was"),
 		newReconcileAct(s, "cancel", "End a run before its commit; nothing of it is stored"),
+		newReconcileReview(s), newReconcileDecision(s, reconcile.Link, "Say in the review whose an account is; later runs keep it so"),
+		newReconcileDecision(s, reconcile.Unlink, "Say in the review that accounts are nobody's; nothing changes in the target"),
+		newReconcileDecision(s, reconcile.Ignore, "Let changes to the users have no effect on accounts"),
 		newReconcileDecide(s, "allow", "Let a run in quarantine be committed"), newReconcileDecide(s, "reject", "End a run in quarantine; nothing of it is stored"))
 	return cmd
 }
@@ -366,7 +370,7 @@ func followReconcile(ctx context.Context, cmd *cobra.Command, s *session, c *cli
 		return host.Errorf(host.Conflict, "%s was stopped before its commit: %s   -> provost reconcile allow %s, provost reconcile reject %s", r.Name, r.Quarantine, r.Name, r.Name)
 	}
 	if r.State == host.StateAnalyzed && s.output == "table" {
-		fmt.Fprintf(cmd.OutOrStdout(), "nothing is stored yet   -> provost reconcile commit %s\n", r.Name)
+		fmt.Fprintf(cmd.OutOrStdout(), "nothing is stored yet   -> provost reconcile review %s, provost reconcile commit %s\n", r.Name, r.Name)
 	}
 	return failedError(r)
 }

@@ -358,11 +358,8 @@ func (s service) Accounts(ctx context.Context, f api.AccountFilter) (list []*hos
 // later runs keep it.
 func (s service) changeAccount(ctx context.Context, id string, change func(t *store.Tx, a *host.UserProvAccount) error) (a *host.UserProvAccount, err error) {
 	err = s.store.Update(ctx, func(t *store.Tx) error {
-		if a, err = t.Account(ctx, strings.ToUpper(id)); host.CodeOf(err) == host.NotFound {
-			a, err = t.Account(ctx, id)
-		}
-		if err != nil {
-			return host.Errorf(host.CodeOf(err), "account %s: %w", id, err)
+		if a, err = findAccount(ctx, t, id); err != nil {
+			return err
 		}
 		if err := change(t, a); err != nil {
 			return err
@@ -370,6 +367,17 @@ func (s service) changeAccount(ctx context.Context, id string, change func(t *st
 		return t.PutAccount(ctx, a)
 	})
 	return a, err
+}
+
+func findAccount(ctx context.Context, t *store.Tx, id string) (*host.UserProvAccount, error) {
+	a, err := t.Account(ctx, strings.ToUpper(id))
+	if host.CodeOf(err) == host.NotFound {
+		a, err = t.Account(ctx, id)
+	}
+	if err != nil {
+		return nil, host.Errorf(host.CodeOf(err), "account %s: %w", id, err)
+	}
+	return a, nil
 }
 
 func (s service) Link(ctx context.Context, id, user string) (*host.UserProvAccount, error) {
@@ -385,21 +393,21 @@ func (s service) Link(ctx context.Context, id, user string) (*host.UserProvAccou
 		if err != nil && host.CodeOf(err) != host.NotFound {
 			return err
 		}
-		a.UserId, a.LinkState, a.IsKnownLink = u.Id, host.Linked, true
+		a.UserId, a.LinkState, a.IsKnownLink, a.Candidates = u.Id, host.Linked, true, nil
 		return nil
 	})
 }
 
 func (s service) Unlink(ctx context.Context, id string) (*host.UserProvAccount, error) {
 	return s.changeAccount(ctx, id, func(_ *store.Tx, a *host.UserProvAccount) error {
-		a.UserId, a.LinkState, a.IsKnownLink = "", host.Orphaned, true
+		a.UserId, a.LinkState, a.IsKnownLink, a.Candidates = "", host.Orphaned, true, nil
 		return nil
 	})
 }
 
 func (s service) Ignore(ctx context.Context, id string) (*host.UserProvAccount, error) {
 	return s.changeAccount(ctx, id, func(_ *store.Tx, a *host.UserProvAccount) error {
-		a.LinkState, a.IsKnownLink = host.Ignored, true
+		a.LinkState, a.IsKnownLink, a.Candidates = host.Ignored, true, nil
 		return nil
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -91,14 +92,14 @@ if any row is wrong, none of it, unless --keep-going.`,
 }
 
 func newUserList(s *session) *cobra.Command {
-	var query string
+	var query, where string
 	var limit int
 	cmd := &cobra.Command{
 		Use: "list", Short: "List users", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return s.with(cmd.Context(), func(ctx context.Context, c *client) error {
 				users, err := pages(limit, func(n int, last *host.User) ([]*host.User, error) {
-					q := url.Values{"query": {query}, "limit": {strconv.Itoa(n)}}
+					q := url.Values{"query": {query}, "where": {where}, "limit": {strconv.Itoa(n)}}
 					if last != nil {
 						q.Set("after", last.Id)
 					}
@@ -108,17 +109,23 @@ func newUserList(s *session) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				rows := make([][]string, len(users))
-				for i, u := range users {
-					rows[i] = []string{u.Username, u.DisplayName(), u.Email, yesNo(u.IsActive), u.Profile, strings.Join(u.Apps, ", ")}
-				}
-				return term.Write(cmd.OutOrStdout(), s.output, users, []string{"USERNAME", "NAME", "EMAIL", "ACTIVE", "PROFILE", "APPS"}, rows)
+				return writeUsers(cmd.OutOrStdout(), s.output, users)
 			})
 		},
 	}
 	cmd.Flags().StringVarP(&query, "query", "q", "", "part of a username, name or e-mail")
+	cmd.Flags().StringVar(&where, "where", "", "only those for whom an expression holds: 'user.Department == \"Sales\"'")
+	cmd.MarkFlagsMutuallyExclusive("query", "where")
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many (default all)")
 	return cmd
+}
+
+func writeUsers(w io.Writer, format string, users []*host.User) error {
+	rows := make([][]string, len(users))
+	for i, u := range users {
+		rows[i] = []string{u.Username, u.DisplayName(), u.Email, yesNo(u.IsActive), u.Profile, strings.Join(u.Apps, ", ")}
+	}
+	return term.Write(w, format, users, []string{"USERNAME", "NAME", "EMAIL", "ACTIVE", "PROFILE", "APPS"}, rows)
 }
 
 func newUserGet(s *session) *cobra.Command {

@@ -105,6 +105,7 @@ func Handler(s Service, version string) http.Handler {
 	plans(a, s)
 	approvals(a, s)
 	retention(a, s)
+	reviews(a, s)
 	mux.HandleFunc("POST /api/v1/users/import", importUsers(s))
 	mux.HandleFunc("POST /api/v1/apps/{app}/accounts/import", importAccounts(s))
 	return withActor(dryRun(s, mux))
@@ -123,8 +124,12 @@ func users(a huma.API, s Service) {
 	huma.Get(a, "/api/v1/users", func(ctx context.Context, in *struct {
 		Page
 		Query string `query:"query" doc:"Part of a username, name or e-mail"`
+		Where string `query:"where" doc:"An expression over the user, as in an app's scope: user.Department == 'Sales'"`
 		After string `query:"after" doc:"Id of the last user of the page before"`
 	}) (*body[[]*host.User], error) {
+		if in.Where != "" {
+			return listed(s.UsersWhere(ctx, in.Where, in.After, in.Limit))
+		}
 		return listed(s.Users(ctx, in.Query, in.After, in.Limit))
 	})
 	huma.Get(a, "/api/v1/users/{user}", func(ctx context.Context, in *ByName) (*body[*host.User], error) {

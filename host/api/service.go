@@ -17,6 +17,7 @@ type Service interface {
 	DryRunService
 	ApprovalService
 	RetentionService
+	ReviewService
 
 	Status(ctx context.Context) (Status, error)
 

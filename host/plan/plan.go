@@ -403,6 +403,9 @@ func change(p *host.Plan, rules Rules, a *host.UserProvAccount, u *host.User) (*
 	}
 	word := map[string]host.Operation{"deactivate": host.Deactivate, "delete": host.Delete, "update": host.Update, "accept": host.PlanAccept}
 	if a.LinkState == host.Orphaned || u == nil {
+		if len(a.Candidates) > 0 {
+			return nil, nil // it may be somebody's: a person must say first
+		}
 		c.Operation, c.Reason = word[p.Policy.Orphaned], "belongs to nobody"
 		if c.Operation == "" || c.Operation == host.Deactivate && !a.Active {
 			return nil, nil

@@ -599,7 +599,7 @@ func (e *Engine) store(ctx context.Context, tx Tx, a *attempt, got answer) error
 		account = &host.UserProvAccount{Id: host.NewID(), AppName: r.AppName, ConnectedAppId: r.ConnectedAppId, CreatedDate: now, Active: true}
 	}
 	if account.LastModifiedDate = now; r.UserId != "" {
-		account.UserId, account.LinkState = r.UserId, host.Linked
+		account.UserId, account.LinkState, account.Candidates = r.UserId, host.Linked, nil
 	}
 	keep(&account.ExternalUserId, o.ExternalUserId)
 	keep(&account.ExternalUsername, o.ExternalUsername)

@@ -644,41 +644,57 @@ func (e *Engine) count(ctx context.Context, r *host.UserProvisioningRequest) err
 // have "drifted", and by attribute; linked accounts that are "gone"; users who
 // should have an account and are "missing" one, or are "undecided": a person
 // must say first whether an account that is like them is theirs.
-func (e *Engine) Counts(ctx context.Context, r *host.UserProvisioningRequest) (map[string]int64, error) {
+func (e *Engine) Counts(ctx context.Context, r *host.UserProvisioningRequest) (summary map[string]int64, err error) {
+	err = e.Store.View(ctx, func(tx Tx) error { summary, err = e.counts(ctx, tx, r); return err })
+	return summary, err
+}
+
+func (e *Engine) counts(ctx context.Context, tx Tx, r *host.UserProvisioningRequest) (map[string]int64, error) {
 	summary := map[string]int64{"drifted": 0, "gone": 0}
 	for _, state := range host.LinkStates {
 		summary[string(state)] = 0
 	}
-	err := e.Store.View(ctx, func(tx Tx) error {
-		states, err := tx.StagingCounts(ctx, r.Id)
-		if err != nil {
-			return err
+	states, err := tx.StagingCounts(ctx, r.Id)
+	if err != nil {
+		return nil, err
+	}
+	for state, n := range states {
+		summary[string(state)] = n
+	}
+	drifted, err := tx.DriftCounts(ctx, r.Id)
+	if err != nil {
+		return nil, err
+	}
+	for path, n := range drifted {
+		summary[strings.TrimSuffix("drifted."+path, ".")] = n
+	}
+	if whole(r) {
+		if summary["gone"], err = tx.CountGone(ctx, GoneOf(r)); err != nil {
+			return nil, err
 		}
-		for state, n := range states {
-			summary[string(state)] = n
-		}
-		drifted, err := tx.DriftCounts(ctx, r.Id)
-		if err != nil {
-			return err
-		}
-		for path, n := range drifted {
-			summary[strings.TrimSuffix("drifted."+path, ".")] = n
-		}
-		if whole(r) {
-			if summary["gone"], err = tx.CountGone(ctx, host.GoneFilter{AppName: r.AppName, RequestId: r.Id, Since: since(r)}); err != nil {
-				return err
-			}
-		}
-		f := host.MissingFilter{AppName: r.AppName, RequestId: r.Id, Run: r.Number, Whole: whole(r), Since: since(r)}
-		if summary["missing"], err = tx.CountMissing(ctx, f); err != nil {
-			return err
-		}
-		f.Undecided = true
-		n, err := tx.CountMissing(ctx, f)
-		if n > 0 {
-			summary["undecided"] = n
-		}
-		return err
-	})
+	}
+	f := MissingOf(r)
+	if summary["missing"], err = tx.CountMissing(ctx, f); err != nil {
+		return nil, err
+	}
+	f.Undecided = true
+	n, err := tx.CountMissing(ctx, f)
+	if n > 0 {
+		summary["undecided"] = n
+	}
 	return summary, err
 }
+
+// GoneOf chooses the accounts that a run counts as gone.
+func GoneOf(r *host.UserProvisioningRequest) host.GoneFilter {
+	return host.GoneFilter{AppName: r.AppName, RequestId: r.Id, Since: since(r)}
+}
+
+// MissingOf chooses the users that a run counts as missing an account.
+func MissingOf(r *host.UserProvisioningRequest) host.MissingFilter {
+	return host.MissingFilter{AppName: r.AppName, RequestId: r.Id, Run: r.Number, Whole: whole(r), Since: since(r)}
+}
+
+// Whole tells whether a run saw all that there is, so that what it did not find
+// is gone.
+func Whole(r *host.UserProvisioningRequest) bool { return whole(r) }

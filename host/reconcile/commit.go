@@ -17,7 +17,7 @@ type CommitTx interface {
 	GoneAccounts(ctx context.Context, f host.GoneFilter) ([]*host.UserProvAccount, error)
 	MarkGone(ctx context.Context, numbers []int64, since, now time.Time) error
 	GivenUp(ctx context.Context, app, requestID string, after int64, limit int) ([]*host.UserProvAccount, error)
-	GiveUp(ctx context.Context, numbers []int64) error
+	GiveUp(ctx context.Context, requestID string, numbers []int64) error
 	InsertAccounts(ctx context.Context, list []*host.UserProvAccount) error
 	UpdateAccounts(ctx context.Context, list []*host.UserProvAccount) error
 	DropStaged(ctx context.Context, requestID string, limit int) (done bool, err error)
@@ -95,7 +95,7 @@ func (e *Engine) giveUp(ctx context.Context, r *host.UserProvisioningRequest, af
 	if len(list) == e.Batch {
 		next = to(phaseGivenUp, list[len(list)-1].Number)
 	}
-	return e.advance(ctx, r, next, func(tx Tx) error { return tx.GiveUp(ctx, numbers(list)) })
+	return e.advance(ctx, r, next, func(tx Tx) error { return tx.GiveUp(ctx, r.Id, numbers(list)) })
 }
 
 func numbers(list []*host.UserProvAccount) []int64 {
@@ -154,12 +154,15 @@ func (e *Engine) storeBatch(ctx context.Context, r *host.UserProvisioningRequest
 // may be older than what is stored, so the values stay; the next run sees to
 // them.
 func copyValues(a *host.UserProvAccount, s *host.UserProvAccountStaging, now, since time.Time) {
-	if !a.IsKnownLink {
+	if s.Decided || !a.IsKnownLink {
 		a.LinkState, a.UserId = s.LinkState, s.UserId
 		// A person has said so in the review: later runs keep it.
 		a.IsKnownLink = s.Decided
 	}
 	a.ExternalUserId = s.ExternalUserId
+	if a.Candidates = s.Candidates; s.Decided {
+		a.Candidates = nil
+	}
 	if a.Number != 0 && a.LastModifiedDate.After(since) {
 		return
 	}

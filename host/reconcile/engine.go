@@ -46,6 +46,7 @@ type Tx interface {
 	AccountsNotStaged(ctx context.Context, app, requestID string, after int64, limit int) ([]*host.UserProvAccount, error)
 	AnalysisTx
 	CommitTx
+	ReviewTx
 
 	Enqueue(ctx context.Context, kind, requestID string, at time.Time) error
 	CompleteJob(ctx context.Context) error

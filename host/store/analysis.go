@@ -197,6 +197,24 @@ func (t *Tx) MarkCandidates(ctx context.Context, run int64, users []string) erro
 	return err
 }
 
+// SettleCandidates has nobody be a candidate any more but those of accounts
+// that nobody has decided about.
+func (t *Tx) SettleCandidates(ctx context.Context, run int64, requestID string) error {
+	_, err := t.db.NewRaw("UPDATE recon_users SET candidate = FALSE WHERE run = ? AND candidate AND user_id NOT IN (SELECT "+t.candidates("s")+
+		" WHERE s.user_provisioning_request_id = ? AND s.candidates IS NOT NULL AND NOT s.decided)", run, requestID).Exec(ctx)
+	return err
+}
+
+// candidates selects the ids of the candidates of the rows of a table, which is
+// staged accounts for "s" and accounts for "a".
+func (t *Tx) candidates(alias string) string {
+	from := map[string]string{"s": "user_prov_account_stagings s", "a": "user_prov_accounts a"}[alias]
+	if t.dialect == "postgres" {
+		return "c.value->>'UserId' FROM " + from + ", jsonb_array_elements(" + alias + ".candidates) c"
+	}
+	return "json_extract(c.value, '$.UserId') FROM " + from + ", json_each(" + alias + ".candidates) c"
+}
+
 // KnownAccounts returns an app's accounts with these ids, the target's, in any
 // case of their letters. With lock nobody else changes them until the
 // transaction ends.
@@ -364,18 +382,20 @@ func (t *Tx) AccountsNotStaged(ctx context.Context, app, requestID string, after
 func (t *Tx) GivenUp(ctx context.Context, app, requestID string, after int64, limit int) ([]*host.UserProvAccount, error) {
 	var list []*host.UserProvAccount
 	return list, t.db.NewSelect().Model(&list).ModelTableExpr("user_prov_accounts AS user_prov_account").
-		Where("user_prov_account.app_name = ? AND user_prov_account.number > ? AND user_prov_account.link_state = 'linked' AND NOT user_prov_account.is_known_link", app, after).
+		Where("user_prov_account.app_name = ? AND user_prov_account.number > ? AND user_prov_account.link_state = 'linked'", app, after).
 		Where(`EXISTS (SELECT 1 FROM user_prov_account_stagings s WHERE s.user_provisioning_request_id = ? AND s.external_user_id = user_prov_account.external_user_id
-			AND (s.link_state <> 'linked' OR s.user_id <> user_prov_account.user_id))`, requestID).
+			AND (s.decided OR NOT user_prov_account.is_known_link) AND (s.link_state <> 'linked' OR s.user_id <> user_prov_account.user_id))`, requestID).
 		OrderExpr("user_prov_account.number").Limit(int64(limit)).Scan(ctx)
 }
 
-// GiveUp takes accounts from their users.
-func (t *Tx) GiveUp(ctx context.Context, numbers []int64) error {
+// GiveUp takes accounts from their users, unless a person has linked them by
+// hand and not said otherwise in this run.
+func (t *Tx) GiveUp(ctx context.Context, requestID string, numbers []int64) error {
 	if len(numbers) == 0 {
 		return nil
 	}
-	_, err := t.db.NewRaw("UPDATE user_prov_accounts SET link_state = 'orphaned', user_id = NULL WHERE number IN (?) AND NOT is_known_link", bun.List(numbers)).Exec(ctx)
+	_, err := t.db.NewRaw("UPDATE user_prov_accounts SET link_state = 'orphaned', user_id = NULL WHERE number IN (?) AND (NOT is_known_link OR EXISTS ("+
+		"SELECT 1 FROM user_prov_account_stagings s WHERE s.user_provisioning_request_id = ? AND s.external_user_id = user_prov_accounts.external_user_id AND s.decided))", bun.List(numbers), requestID).Exec(ctx)
 	return err
 }
 
@@ -394,7 +414,7 @@ func (t *Tx) UpdateAccounts(ctx context.Context, list []*host.UserProvAccount) e
 		return nil
 	}
 	_, err := t.db.NewUpdate().Model(&list).Column("user_id", "external_user_id", "external_username", "external_first_name", "external_last_name", "external_email",
-		"status", "link_state", "is_known_link", "deleted_date", "active", "attributes", "version", "drift", "last_modified_date").Bulk().Exec(ctx)
+		"status", "link_state", "is_known_link", "deleted_date", "active", "attributes", "version", "drift", "candidates", "last_modified_date").Bulk().Exec(ctx)
 	return err
 }
 

@@ -158,14 +158,16 @@ func (t *Tx) UsersByIds(ctx context.Context, ids []string) (map[string]*host.Use
 }
 
 // LinkedUsers tells which of some users have an account in an app that is not
-// gone, or will have one by a request that is open.
+// gone, will have one by a request that is open, or may have one: a person must
+// say first which of several is theirs, or whether one that is like them is.
 func (t *Tx) LinkedUsers(ctx context.Context, app string, ids []string) (map[string]bool, error) {
 	has := map[string]bool{}
 	if len(ids) == 0 {
 		return has, nil
 	}
-	rows, err := t.db.QueryContext(ctx, `SELECT user_id FROM user_prov_accounts WHERE app_name = ? AND user_id IN (?) AND link_state = 'linked' AND deleted_date IS NULL
-		UNION SELECT user_id FROM user_provisioning_requests WHERE app_name = ? AND user_id IN (?) AND operation = 'Create' AND state NOT IN (`+ended+`)`, app, bun.List(ids), app, bun.List(ids))
+	rows, err := t.db.QueryContext(ctx, `SELECT user_id FROM user_prov_accounts WHERE app_name = ? AND user_id IN (?) AND link_state <> 'orphaned' AND deleted_date IS NULL
+		UNION SELECT `+t.candidates("a")+` WHERE a.app_name = ? AND a.candidates IS NOT NULL AND a.link_state IN ('orphaned', 'duplicate') AND a.deleted_date IS NULL
+		UNION SELECT user_id FROM user_provisioning_requests WHERE app_name = ? AND user_id IN (?) AND operation = 'Create' AND state NOT IN (`+ended+`)`, app, bun.List(ids), app, app, bun.List(ids))
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +177,7 @@ func (t *Tx) LinkedUsers(ctx context.Context, app string, ids []string) (map[str
 		if err := rows.Scan(&id); err != nil {
 			return nil, err
 		}
-		has[id] = true
+		has[id] = true // and some who were not asked for
 	}
 	return has, rows.Err()
 }

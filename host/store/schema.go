@@ -191,6 +191,9 @@ CREATE TABLE reserved_names (
 CREATE INDEX reserved_names_by_user ON reserved_names (user_id);
 CREATE INDEX accounts_by_username ON user_prov_accounts (app_name, lower(external_username));
 CREATE INDEX accounts_by_email ON user_prov_accounts (app_name, lower(external_email))
+`, nil}, {11, "accounts that a person must decide about", `
+ALTER TABLE user_prov_accounts ADD COLUMN candidates {json};
+CREATE INDEX accounts_undecided ON user_prov_accounts (app_name, number) WHERE candidates IS NOT NULL
 `, nil}}
 
 // schemaVersion is the newest that this binary knows.
