@@ -19,6 +19,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -26,7 +27,6 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
 
-	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/callout"
 	"github.com/provosthq/provost/host/sandbox"
 	"github.com/provosthq/provost/host/secret"
@@ -60,11 +60,41 @@ func main() {
 	}
 	out := flag.String("o", "", "write the figures to this file")
 	only := flag.String("only", "", "take only the figures of this kind: "+strings.Join(slices.Sorted(maps.Keys(kinds())), ", "))
+	sizes := flag.String("scale", "", "reconcile so many accounts with as many users instead, in the real daemon: 10000,100000,1000000")
+	database := flag.String("database", "", "for -scale: the URL of an empty PostgreSQL database (default: SQLite in a temporary folder)")
 	flag.Parse()
+	if *sizes != "" {
+		if err := benchScale(context.Background(), *out, *sizes, *database); err != nil {
+			fmt.Fprintln(os.Stderr, "provostbench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := bench(context.Background(), *out, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "provostbench:", err)
 		os.Exit(1)
 	}
+}
+
+func benchScale(ctx context.Context, out, sizes, database string) error {
+	var list []int
+	for part := range strings.SplitSeq(sizes, ",") {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			return fmt.Errorf("-scale: %w", err)
+		}
+		list = append(list, n)
+	}
+	figures, err := scale(ctx, list, database)
+	if err != nil || out == "" {
+		return err
+	}
+	text, err := json.MarshalIndent(map[string]any{"command": "provostbench -scale " + sizes, "date": time.Now().UTC().Format(time.RFC3339),
+		"machine": fmt.Sprintf("%s/%s, %d cores, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()), "figures": figures}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(out, append(text, '\n'), 0o644)
 }
 
 const compileArgument = "compile"
@@ -232,11 +262,7 @@ func collect(ctx context.Context) ([]figure, error) {
 			if err != nil {
 				return 0, err
 			}
-			rows := make([]*host.UserProvAccountStaging, len(accounts))
-			for i, a := range accounts {
-				rows[i] = &host.UserProvAccountStaging{UserProvisioningRequestId: "r", ConnectedAppId: "a", ExternalUserId: a.ExternalUserId, ExternalUsername: a.ExternalUsername, Attributes: a.Attributes}
-			}
-			if err := s.Update(ctx, func(t *store.Tx) error { return t.PutStaging(ctx, rows) }); err != nil {
+			if err := s.Update(ctx, func(t *store.Tx) error { return t.PutStaging(ctx, rowsOf(accounts)) }); err != nil {
 				return 0, err
 			}
 			total, offset = total+len(accounts), next
