@@ -239,8 +239,8 @@ type Retention struct {
 
 // AppReconcile says when and how an app is reconciled, and what comes of it.
 type AppReconcile struct {
-	Schedule   string        `yaml:"schedule" doc:"Cron expression, such as 0 2 * * *, in the machine's time zone; without it a person starts each run."`
-	Jitter     time.Duration `yaml:"jitter" doc:"A run begins up to so much later than the schedule says, so that not all begin at once."`
+	Schedule   string        `yaml:"schedule" doc:"Cron expression, such as 0 2 * * *, in UTC or, as CRON_TZ=Europe/Berlin 0 2 * * *, in a zone; without it a person starts each run."`
+	Jitter     time.Duration `yaml:"jitter" doc:"A run begins up to so much later than the schedule says, so that not all begin at once; never later than the next occurrence."`
 	Delta      bool          `yaml:"delta" doc:"true: scheduled runs ask only for what has changed, where the connector can."`
 	FullEvery  int           `yaml:"full_every" default:"7" doc:"With delta: every so many runs is a full one."`
 	Commit     bool          `yaml:"commit" doc:"true: scheduled runs are committed without a review, where no threshold is passed."`

@@ -67,7 +67,9 @@ type Page struct {
 	Next string
 	// State is handed to the next page as in.ReconState.
 	State string
-	// Token is kept after the last page and begins the next delta.
+	// Token is kept after the last page and begins the next delta, as ReconState.
+	// Where the target does not know it any more, the delta answers NotFound, and
+	// the host collects everything.
 	Token string
 	// TotalEstimate is about how many accounts there are in all; 0 is unknown.
 	TotalEstimate int64

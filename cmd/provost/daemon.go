@@ -127,19 +127,19 @@ func (d *daemon) start(ctx context.Context) error {
 	return nil
 }
 
-// every does something again and again until the daemon stops.
+// every does something, at once and again and again, until the daemon stops.
 func (d *daemon) every(ctx context.Context, interval time.Duration, what string, do func(context.Context) error) {
 	d.chores.Go(func() {
 		tick := time.NewTicker(interval)
 		defer tick.Stop()
 		for {
+			if err := do(ctx); err != nil && ctx.Err() == nil {
+				d.log.WarnContext(ctx, "not done; it is tried again", "what", what, "error", err)
+			}
 			select {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-			}
-			if err := do(ctx); err != nil && ctx.Err() == nil {
-				d.log.WarnContext(ctx, "not done; it is tried again", "what", what, "error", err)
 			}
 		}
 	})
@@ -385,7 +385,7 @@ func (d *daemon) isStale(path string) bool {
 }
 
 func (d *daemon) snapshot(ctx context.Context) (metrics.Snapshot, error) {
-	s := metrics.Snapshot{Requests: map[string]map[host.RequestState]int64{}, Accounts: map[string]map[host.LinkState]int64{}}
+	s := metrics.Snapshot{Requests: map[string]map[host.RequestState]int64{}, Accounts: map[string]map[host.LinkState]int64{}, Reconciled: map[string]time.Time{}}
 	err := d.store.View(ctx, func(tx *store.Tx) error {
 		var err error
 		if s.QueueDepth, err = d.queue.Depth(ctx, tx.SQL()); err != nil {
@@ -396,11 +396,20 @@ func (d *daemon) snapshot(ctx context.Context) (metrics.Snapshot, error) {
 			return err
 		}
 		s.Targets = targetMetrics(targets)
+		quarantined, err := tx.CountPlans(ctx, host.PlanQuarantined)
+		if err != nil {
+			return err
+		}
 		apps, err := tx.Configs(ctx)
 		if err != nil {
 			return err
 		}
+		s.Quarantined = map[string]int64{"": quarantined[""]}
 		for _, app := range apps {
+			s.Quarantined[app.AppName] = quarantined[app.AppName]
+			if app.LastReconDateTime != nil {
+				s.Reconciled[app.AppName] = *app.LastReconDateTime
+			}
 			if s.Requests[app.AppName], err = tx.CountRequestsByState(ctx, app.AppName); err != nil {
 				return err
 			}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +18,7 @@ import (
 
 func newAppCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{Use: "app", Short: "Connected apps"}
-	cols := []string{"APP", "LABEL", "CONNECTOR", "CREDENTIAL", "OPERATIONS", "ACCOUNTS", "OPEN", "FAILED"}
+	cols := []string{"APP", "LABEL", "CONNECTOR", "CREDENTIAL", "OPERATIONS", "ACCOUNTS", "OPEN", "FAILED", "NEXT RUN"}
 	row := func(a api.App) []string {
 		var accounts, open int64
 		for _, n := range a.Accounts {
@@ -29,13 +30,20 @@ func newAppCommand(s *session) *cobra.Command {
 			}
 		}
 		return []string{a.Config.AppName, a.Label, a.Config.Connector, a.Config.NamedCredentialId, join(a.Config.EnabledOperations),
-			strconv.FormatInt(accounts, 10), strconv.FormatInt(open, 10), strconv.FormatInt(a.Requests[host.StateFailed], 10)}
+			strconv.FormatInt(accounts, 10), strconv.FormatInt(open, 10), strconv.FormatInt(a.Requests[host.StateFailed], 10), timeText(a.NextRun)}
 	}
 	cmd.AddCommand(
 		newList(s, "List apps", "/api/v1/apps", cols, row),
 		newGet(s, "app", "/api/v1/apps", cols, row, func(a api.App) string { return a.Config.AppName }),
 		newApply(s, "app", "apps"), newDelete(s, "app", "apps", appInUse), newMapCommand(s))
 	return cmd
+}
+
+func timeText(at *time.Time) string {
+	if at == nil {
+		return ""
+	}
+	return at.Local().Format(time.DateTime)
 }
 
 func newCredentialCommand(s *session) *cobra.Command {
@@ -133,8 +141,12 @@ func newStatusCommand(s *session) *cobra.Command {
 					for _, state := range host.LinkStates {
 						rows[i] = append(rows[i], strconv.FormatInt(a.Accounts[state], 10))
 					}
+					rows[i] = append(rows[i], timeText(a.NextRun))
+					if a.Quarantined > 0 {
+						fmt.Fprintf(cmd.OutOrStdout(), "%d plans of %s passed a threshold and wait for a person   -> provost plan list --app %s --state Quarantined\n", a.Quarantined, a.Name, a.Name)
+					}
 				}
-				return term.Write(cmd.OutOrStdout(), s.output, st, []string{"APP", "WAITING", "RUNNING", "COMPLETED", "FAILED", "LINKED", "DUPLICATE", "ORPHANED", "IGNORED"}, rows)
+				return term.Write(cmd.OutOrStdout(), s.output, st, []string{"APP", "WAITING", "RUNNING", "COMPLETED", "FAILED", "LINKED", "DUPLICATE", "ORPHANED", "IGNORED", "NEXT RUN"}, rows)
 			})
 		},
 	}

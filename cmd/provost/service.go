@@ -39,25 +39,38 @@ func (s service) Status(ctx context.Context) (api.Status, error) {
 		if err != nil {
 			return err
 		}
-		for _, c := range configs {
-			a, err := appStatus(ctx, t, c.AppName)
-			if err != nil {
-				return err
-			}
-			out.Apps = append(out.Apps, a)
-		}
-		return nil
+		out.Apps, err = appStatuses(ctx, t, configs)
+		return err
 	})
 	return out, err
 }
 
-func appStatus(ctx context.Context, t *store.Tx, name string) (a api.AppStatus, err error) {
-	a.Name = name
-	if a.Requests, err = t.CountRequestsByState(ctx, name); err != nil {
-		return a, err
+func appStatuses(ctx context.Context, t *store.Tx, configs []*host.UserProvisioningConfig) ([]api.AppStatus, error) {
+	schedules, err := t.ReconSchedules(ctx)
+	if err != nil {
+		return nil, err
 	}
-	a.Accounts, err = t.CountAccountsByLinkState(ctx, name)
-	return a, err
+	quarantined, err := t.CountPlans(ctx, host.PlanQuarantined)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]api.AppStatus, len(configs))
+	for i, c := range configs {
+		a := api.AppStatus{Name: c.AppName, LastRun: c.LastReconDateTime, Quarantined: quarantined[c.AppName]}
+		if s := schedules[c.AppName]; s != nil && s.Schedule == c.Reconcile.Schedule && c.Enabled {
+			if next := reconcile.Next(c, s.LastDate); !next.IsZero() {
+				a.NextRun = &next
+			}
+		}
+		if a.Requests, err = t.CountRequestsByState(ctx, c.AppName); err != nil {
+			return nil, err
+		}
+		if a.Accounts, err = t.CountAccountsByLinkState(ctx, c.AppName); err != nil {
+			return nil, err
+		}
+		list[i] = a
+	}
+	return list, nil
 }
 
 func (s service) Users(ctx context.Context, query, after string, limit int) (list []*host.User, err error) {
@@ -191,11 +204,12 @@ func (s service) Apps(ctx context.Context) (list []api.App, err error) {
 		if err != nil {
 			return err
 		}
-		for _, c := range configs {
-			status, err := appStatus(ctx, t, c.AppName)
-			if err != nil {
-				return err
-			}
+		statuses, err := appStatuses(ctx, t, configs)
+		if err != nil {
+			return err
+		}
+		for i, c := range configs {
+			status := statuses[i]
 			if !c.Enabled && len(status.Accounts)+len(status.Requests) == 0 && s.current.Load().config.DeclaredIn("apps", c.AppName) == "" {
 				continue // it is declared no more, and has left nothing
 			}

@@ -73,6 +73,12 @@ type AppStatus struct {
 	Name     string                      `json:"name"`
 	Requests map[host.RequestState]int64 `json:"requests"`
 	Accounts map[host.LinkState]int64    `json:"accounts"`
+	// NextRun is when the schedule next reconciles it; LastRun is when a run was
+	// last committed.
+	NextRun *time.Time `json:"nextRun,omitempty"`
+	LastRun *time.Time `json:"lastRun,omitempty"`
+	// Quarantined counts the plans that wait for a person.
+	Quarantined int64 `json:"quarantined,omitempty"`
 }
 
 // App is a connected app with how it is provisioned.

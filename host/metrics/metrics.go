@@ -37,6 +37,11 @@ type Snapshot struct {
 	Accounts   map[string]map[host.LinkState]int64    // by app and link state
 	Instances  map[string]Instances                   // by connector
 	Targets    map[string]Target                      // by named credential
+	// Quarantined counts the plans that passed a threshold and wait for a person,
+	// by app ("" for imports of users); Reconciled is when a run was last
+	// committed, by app.
+	Quarantined map[string]int64
+	Reconciled  map[string]time.Time
 	// SandboxBytes is the memory of all instances.
 	SandboxBytes int64
 }
@@ -172,6 +177,8 @@ var (
 	memory     = prometheus.NewDesc("provost_sandbox_memory_bytes", "Memory of all instances of connectors.", nil, nil)
 	breakers   = prometheus.NewDesc("provost_target_breaker_state", "1 for the state of the circuit breaker of a target (closed, open, half-open).", []string{"credential", "state"}, nil)
 	held       = prometheus.NewDesc("provost_target_waiting_requests", "Requests that wait for a target.", []string{"credential"}, nil)
+	quarantine = prometheus.NewDesc("provost_plans_quarantined", "Plans that passed a threshold and wait for a person, by app (empty for imports of users).", []string{"app"}, nil)
+	reconciled = prometheus.NewDesc("provost_reconcile_last_commit_timestamp_seconds", "When a run of an app was last committed.", []string{"app"}, nil)
 	accounts   = prometheus.NewDesc("provost_accounts", "Known accounts, by app and link state.", []string{"app", "link_state"}, nil)
 )
 
@@ -184,6 +191,8 @@ func (s *state) Describe(ch chan<- *prometheus.Desc) {
 	ch <- memory
 	ch <- breakers
 	ch <- held
+	ch <- quarantine
+	ch <- reconciled
 }
 
 const scrapeTimeout = 5 * time.Second
@@ -219,6 +228,12 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 			ch <- prometheus.MustNewConstMetric(breakers, prometheus.GaugeValue, on, credential, string(st))
 		}
 		ch <- prometheus.MustNewConstMetric(held, prometheus.GaugeValue, float64(t.Waiting), credential)
+	}
+	for app, n := range now.Quarantined {
+		ch <- prometheus.MustNewConstMetric(quarantine, prometheus.GaugeValue, float64(n), app)
+	}
+	for app, at := range now.Reconciled {
+		ch <- prometheus.MustNewConstMetric(reconciled, prometheus.GaugeValue, float64(at.UnixMilli())/1000, app)
 	}
 	for app, byState := range now.Accounts {
 		for _, st := range host.LinkStates {

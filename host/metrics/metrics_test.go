@@ -19,9 +19,10 @@ func TestEveryMetricPassesPrometheusLinterAndIsCounted(t *testing.T) {
 	r := prometheus.NewPedanticRegistry()
 	m, err := metrics.New(r, "1.2.3", func(context.Context) (metrics.Snapshot, error) {
 		return metrics.Snapshot{
-			QueueDepth: map[string]int64{"provision": 7},
-			Requests:   map[string]map[host.RequestState]int64{"acme": {host.StateFailed: 2}},
-			Accounts:   map[string]map[host.LinkState]int64{"acme": {host.Linked: 3}},
+			QueueDepth:  map[string]int64{"provision": 7},
+			Requests:    map[string]map[host.RequestState]int64{"acme": {host.StateFailed: 2}},
+			Accounts:    map[string]map[host.LinkState]int64{"acme": {host.Linked: 3}},
+			Quarantined: map[string]int64{"acme": 1}, Reconciled: map[string]time.Time{"acme": time.UnixMilli(1500)},
 		}, nil
 	})
 	require.NoError(t, err)
@@ -44,10 +45,16 @@ provost_config_last_reload_successful 0
 # HELP provost_connector_calls_total Calls of connectors, by operation and outcome (ok or an error code).
 # TYPE provost_connector_calls_total counter
 provost_connector_calls_total{connector="scim",operation="create",outcome="ok"} 1
+# HELP provost_plans_quarantined Plans that passed a threshold and wait for a person, by app (empty for imports of users).
+# TYPE provost_plans_quarantined gauge
+provost_plans_quarantined{app="acme"} 1
+# HELP provost_reconcile_last_commit_timestamp_seconds When a run of an app was last committed.
+# TYPE provost_reconcile_last_commit_timestamp_seconds gauge
+provost_reconcile_last_commit_timestamp_seconds{app="acme"} 1.5
 # HELP provost_queue_depth Jobs that wait or run, by queue.
 # TYPE provost_queue_depth gauge
 provost_queue_depth{queue="provision"} 7
-`), "provost_callouts_total", "provost_config_last_reload_successful", "provost_connector_calls_total", "provost_queue_depth"))
+`), "provost_callouts_total", "provost_config_last_reload_successful", "provost_connector_calls_total", "provost_queue_depth", "provost_plans_quarantined", "provost_reconcile_last_commit_timestamp_seconds"))
 }
 
 func TestAScrapeSaysWhenTheStoreDoesNotAnswer(t *testing.T) {

@@ -165,6 +165,7 @@ func (e *Engine) restartFull(ctx context.Context, r *host.UserProvisioningReques
 	return e.Store.Update(ctx, func(tx Tx) error {
 		next := *r
 		next.ReconMode, next.ReconState, next.ReconOffset, next.ReconFound, next.ReconPages, next.RetryCount = pdk.ModeFull, "", "", 0, 0, 0
+		next.EmptyPages, next.TotalEstimate = 0, 0
 		if err := tx.ClearRun(ctx, r.Id); err != nil {
 			return err
 		}

@@ -260,6 +260,11 @@ func (e *Engine) end(ctx context.Context, r *host.UserProvisioningRequest) error
 		if err := tx.TouchConfig(ctx, r.AppName, now, r.ReconState); err != nil {
 			return err
 		}
+		if whole(r) {
+			if err := e.wholeRunEnded(ctx, tx, r.AppName); err != nil {
+				return err
+			}
+		}
 		if err := e.log(ctx, tx, &next, "completed", fmt.Sprintf("%d accounts are stored", next.ReconFound), nil); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"time"
@@ -15,45 +16,52 @@ import (
 // Schedule starts the runs that are due by the apps' schedules. It is to be
 // called every few seconds, on any number of machines: how far a schedule has
 // come is stored, so that each occurrence makes one run. Occurrences that
-// nobody was there for make one run together.
+// nobody was there for make one run together. What is wrong with one app keeps
+// no other from its run.
 func (e *Engine) Schedule(ctx context.Context) error {
 	var apps []*host.UserProvisioningConfig
 	if err := e.Store.View(ctx, func(tx Tx) (err error) { apps, err = tx.Configs(ctx); return err }); err != nil {
 		return err
 	}
+	var wrong []error
 	for _, app := range apps {
 		if app.Reconcile.Schedule == "" || !app.Enabled {
 			continue
 		}
 		if err := e.Store.Update(ctx, func(tx Tx) error { return e.scheduled(ctx, tx, app) }); err != nil {
-			return fmt.Errorf("the schedule of %s: %w", app.AppName, err)
+			wrong = append(wrong, fmt.Errorf("the schedule of %s: %w", app.AppName, err))
 		}
 	}
-	return nil
+	return errors.Join(wrong...)
 }
 
 // Next is when the next run of an app is due, zero for never. last is how far
-// the schedule has come.
+// the schedule has come. The times are UTC's, as machines differ in theirs, or
+// those of the zone that the schedule begins with: CRON_TZ=Europe/Berlin 0 2 * * *.
 func Next(app *host.UserProvisioningConfig, last time.Time) time.Time {
 	schedule, err := cron.ParseStandard(app.Reconcile.Schedule)
 	if err != nil || app.Reconcile.Schedule == "" {
 		return time.Time{}
 	}
-	at := schedule.Next(last.Local())
+	at := schedule.Next(last.UTC())
 	if at.IsZero() {
 		return at
 	}
-	return at.Add(jitter(app, at))
+	most := app.Reconcile.Jitter
+	if after := schedule.Next(at); !after.IsZero() { // it never reaches into the next occurrence
+		most = min(most, after.Sub(at))
+	}
+	return at.Add(jitter(app.AppName, at, most)).UTC()
 }
 
 // jitter is the same for one occurrence on every machine.
-func jitter(app *host.UserProvisioningConfig, at time.Time) time.Duration {
-	if app.Reconcile.Jitter <= 0 {
+func jitter(app string, at time.Time, most time.Duration) time.Duration {
+	if most <= 0 {
 		return 0
 	}
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%s %d", app.AppName, at.Unix())
-	return time.Duration(h.Sum64() % uint64(app.Reconcile.Jitter))
+	fmt.Fprintf(h, "%s %d", app, at.Unix())
+	return time.Duration(h.Sum64() % uint64(most))
 }
 
 func (e *Engine) scheduled(ctx context.Context, tx Tx, app *host.UserProvisioningConfig) error {
@@ -88,8 +96,17 @@ func (e *Engine) scheduled(ctx context.Context, tx Tx, app *host.UserProvisionin
 		return err
 	case o.Mode == pdk.ModeDelta:
 		s.DeltaRuns++
-	default:
-		s.DeltaRuns = 0
 	}
+	return tx.PutReconSchedule(ctx, s)
+}
+
+// wholeRunEnded begins the count of deltas anew. A full run that failed does
+// not: the next one is full, too.
+func (e *Engine) wholeRunEnded(ctx context.Context, tx Tx, app string) error {
+	s, err := tx.ReconSchedule(ctx, app)
+	if err != nil || s == nil || s.DeltaRuns == 0 {
+		return err
+	}
+	s.DeltaRuns = 0
 	return tx.PutReconSchedule(ctx, s)
 }

@@ -2,6 +2,7 @@ package reconcile_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ type clocked struct {
 	store  *store.Store
 	engine *reconcile.Engine
 	now    time.Time
+	broken string // the app whose connector can't be asked
 }
 
 type clockedTx struct{ *store.Tx }
@@ -39,7 +41,10 @@ func (w *clocked) View(ctx context.Context, fn func(reconcile.Tx) error) error {
 func (w *clocked) Call(context.Context, *host.UserProvisioningConfig, pdk.Operation, pdk.Input) (pdk.Output, host.CallTrace, error) {
 	panic("nobody works jobs here")
 }
-func (w *clocked) Supports(*host.UserProvisioningConfig, pdk.Operation) (bool, error) {
+func (w *clocked) Supports(app *host.UserProvisioningConfig, _ pdk.Operation) (bool, error) {
+	if app.AppName == w.broken {
+		return false, errors.New("no such connector")
+	}
 	return true, nil
 }
 
@@ -48,7 +53,7 @@ func eachClocked(t *testing.T, fn func(t *testing.T, w *clocked)) {
 		s, err := store.Open(t.Context(), url, store.Options{})
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, s.Close()) })
-		w := &clocked{t: t, store: s, now: time.Date(2026, 3, 2, 1, 30, 0, 0, time.Local)}
+		w := &clocked{t: t, store: s, now: time.Date(2026, 3, 2, 1, 30, 0, 0, time.UTC)}
 		w.engine = reconcile.New(reconcile.Options{Store: w, Connectors: w, Now: func() time.Time { return w.now },
 			Rules: func(string) (reconcile.Rules, error) { return nil, nil }})
 		fn(t, w)
@@ -133,14 +138,67 @@ func TestDeltasAreScheduledBetweenFullRuns(t *testing.T) {
 		for _, r := range w.runs(false)[1:] {
 			modes = append(modes, r[:4])
 		}
-		require.Equal(t, []string{"delt", "delt", "full", "delt", "delt", "full"}, modes)
+		require.Equal(t, []string{"delt", "delt", "full", "full", "full", "full"}, modes, "a full run that fails is begun again")
 	})
+}
+
+func TestAFullRunThatEndsBeginsTheCountOfDeltasAnew(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.app(byName)
+		deltas := func() (n int) {
+			w.do(func(ctx context.Context, tx harnessTx) error {
+				s, err := tx.ReconSchedule(ctx, "acme")
+				n = s.DeltaRuns
+				return err
+			})
+			return n
+		}
+		w.do(func(ctx context.Context, tx harnessTx) error {
+			return tx.PutReconSchedule(ctx, &host.ReconSchedule{AppName: "acme", Schedule: "0 * * * *", LastDate: time.Now(), DeltaRuns: 5})
+		})
+		w.shows(found("1", "ada"))
+		r := w.analyzed()
+		require.Equal(t, 5, deltas())
+		w.committed(r)
+		require.Zero(t, deltas())
+	})
+}
+
+func TestAnAppThatCannotBeStartedKeepsNoOtherFromItsRun(t *testing.T) {
+	eachClocked(t, func(t *testing.T, w *clocked) {
+		w.app("acme", host.ReconcilePolicy{Schedule: "0 2 * * *"}, "")
+		w.app("beta", host.ReconcilePolicy{Schedule: "0 2 * * *"}, "")
+		w.app("gamma", host.ReconcilePolicy{Schedule: "0 2 * * *"}, "")
+		w.pass(0)
+		w.broken = "beta"
+		w.now = w.now.Add(time.Hour)
+		require.ErrorContains(t, w.engine.Schedule(t.Context()), "the schedule of beta")
+		require.Len(t, w.runs(false), 2)
+	})
+}
+
+func TestASchedulesTimesAreUTCsOrThoseOfItsZone(t *testing.T) {
+	app := &host.UserProvisioningConfig{AppName: "acme", Reconcile: host.ReconcilePolicy{Schedule: "0 2 * * *"}}
+	last := time.Date(2026, 3, 2, 1, 0, 0, 0, time.FixedZone("elsewhere", -7*3600)) // 08:00 UTC
+	require.Equal(t, time.Date(2026, 3, 3, 2, 0, 0, 0, time.UTC), reconcile.Next(app, last))
+	app.Reconcile.Schedule = "CRON_TZ=Europe/Berlin 0 2 * * *"
+	require.Equal(t, time.Date(2026, 3, 3, 1, 0, 0, 0, time.UTC), reconcile.Next(app, last))
+}
+
+func TestJitterNeverReachesIntoTheNextOccurrence(t *testing.T) {
+	app := &host.UserProvisioningConfig{AppName: "acme", Reconcile: host.ReconcilePolicy{Schedule: "*/10 * * * *", Jitter: 24 * time.Hour}}
+	at := time.Date(2026, 3, 2, 1, 0, 0, 0, time.UTC)
+	for range 50 {
+		next := reconcile.Next(app, at)
+		require.Less(t, next.Sub(at.Truncate(10*time.Minute)), 20*time.Minute)
+		at = next
+	}
 }
 
 func TestJitterIsTheSameForOneOccurrenceOnEveryMachine(t *testing.T) {
 	app := &host.UserProvisioningConfig{AppName: "acme", Reconcile: host.ReconcilePolicy{Schedule: "0 2 * * *", Jitter: time.Hour}}
 	other := &host.UserProvisioningConfig{AppName: "other", Reconcile: app.Reconcile}
-	last := time.Date(2026, 3, 2, 1, 0, 0, 0, time.Local)
+	last := time.Date(2026, 3, 2, 1, 0, 0, 0, time.UTC)
 	base, differ := last.Add(time.Hour), false
 	for day := range 10 {
 		at := reconcile.Next(app, last.AddDate(0, 0, day))

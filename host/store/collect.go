@@ -33,6 +33,17 @@ func (t *Tx) ReconSchedule(ctx context.Context, app string) (*host.ReconSchedule
 	return s, err
 }
 
+// ReconSchedules returns how far the schedules of all apps have come, by app.
+func (t *Tx) ReconSchedules(ctx context.Context) (map[string]*host.ReconSchedule, error) {
+	var list []*host.ReconSchedule
+	err := t.db.NewSelect().Model(&list).Scan(ctx)
+	byApp := make(map[string]*host.ReconSchedule, len(list))
+	for _, s := range list {
+		byApp[s.AppName] = s
+	}
+	return byApp, err
+}
+
 // PutReconSchedule stores how far the schedule of an app has come.
 func (t *Tx) PutReconSchedule(ctx context.Context, s *host.ReconSchedule) error {
 	_, err := t.exec(ctx, `INSERT INTO recon_schedules (app_name, schedule, last_date, delta_runs) VALUES (?, ?, ?, ?)
