@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -66,9 +67,15 @@ type story struct {
 	target        *scimtarget.Target
 	url, token    string
 	begin         time.Time
+	// answers is what the target's address answers with.
+	answers atomic.Pointer[http.Handler]
+	// stopped is the run that was stopped before its commit.
+	stopped request
 	// perSecond is how many requests were completed in a second.
 	perSecond float64
 }
+
+func (s *story) answerWith(h http.Handler) { s.answers.Store(&h) }
 
 // run starts the parts of the demo, tells it, and stops them.
 func (s *story) run(ctx context.Context, dir string) (err error) {
@@ -81,7 +88,8 @@ func (s *story) run(ctx context.Context, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: target, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.answers.Load()).ServeHTTP(w, r) }), ReadHeaderTimeout: 10 * time.Second}
+	s.answerWith(target)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	defer func() {
@@ -184,11 +192,23 @@ func (s *story) tell(ctx context.Context) error {
 	for _, a := range s.target.Accounts()[100 : 100+drifted] {
 		s.target.Change(a.ID, func(attributes map[string]any) { attributes["title"] = "Emperor" })
 	}
+	// And somebody there has made one of ours a second account.
+	mail := rows[10][column("Email")]
+	if _, err := s.target.Add(map[string]any{"userName": "old." + mail, "displayName": "an old account", "active": true,
+		"emails": []any{map[string]any{"value": mail, "type": "work"}}}); err != nil {
+		return err
+	}
 	run, err := s.reconcile(ctx)
 	if err != nil {
 		return err
 	}
 	if err := s.check(ctx, rows, run, changed, left, drifted); err != nil {
+		return err
+	}
+	if err := s.correct(ctx, people+changed+left+1, int(run.Summary["drifted"])); err != nil {
+		return err
+	}
+	if err := s.misconfigure(ctx); err != nil {
 		return err
 	}
 	if s.figures {
@@ -255,6 +275,41 @@ func (s *story) reconcile(ctx context.Context) (request, error) {
 	return r, failedError(r)
 }
 
+// correct has what drifted put right, each by a request.
+func (s *story) correct(ctx context.Context, ended, drifted int) error {
+	if err := s.c.do(ctx, http.MethodPost, "/api/v1/apps/acme/process", nil, api.ProcessOptions{Drift: "update"}, nil); err != nil {
+		return err
+	}
+	if err := s.settle(ctx, "correcting", ended+drifted); err != nil {
+		return err
+	}
+	there, err := s.ask(ctx)
+	for name, a := range there {
+		if a.Title == "Emperor" {
+			return host.Errorf(host.Internal, "the account %s is still an Emperor", name)
+		}
+	}
+	return err
+}
+
+// misconfigure reconciles with an empty tenant, as when somebody has changed
+// the address: everybody would count as gone. The run stops before its commit.
+func (s *story) misconfigure(ctx context.Context) error {
+	empty, err := scimtarget.New(scimtarget.Options{Token: s.token})
+	if err != nil {
+		return err
+	}
+	s.answerWith(empty)
+	defer s.answerWith(s.target)
+	if s.stopped, err = s.reconcile(ctx); err != nil {
+		return err
+	}
+	if s.stopped.Quarantine == "" {
+		return host.Errorf(host.Internal, "%s found nobody and was not stopped", s.stopped.Name)
+	}
+	return s.c.do(ctx, http.MethodPost, "/api/v1/requests/"+s.stopped.Id+"/reject", nil, map[string]string{"reason": "the address is of an empty tenant"}, nil)
+}
+
 // check asks the target itself, over HTTP, whether it is as it should be.
 func (s *story) check(ctx context.Context, rows [][]string, run request, changed, left, drifted int) error {
 	there, err := s.ask(ctx)
@@ -268,7 +323,7 @@ func (s *story) check(ctx context.Context, rows [][]string, run request, changed
 		}
 	}
 	people := len(rows) - 1
-	expect("accounts in the target", len(there), people+len(strangers))
+	expect("accounts in the target", len(there), people+len(strangers)+1)
 	renamed, inactive := 0, 0
 	for _, row := range rows[1:] {
 		a, ok := there[strings.ToLower(row[0])]
@@ -287,9 +342,10 @@ func (s *story) check(ctx context.Context, rows [][]string, run request, changed
 	expect("renamed accounts", renamed, changed)
 	expect("inactive accounts", inactive, left)
 	expect("orphaned accounts found", run.Summary["orphaned"], int64(len(strangers)))
+	expect("duplicate accounts found", run.Summary["duplicate"], int64(1))
 	expect("linked accounts found", run.Summary["linked"], int64(people))
-	// The two accounts that were made by hand differ in what they were given.
-	expect("drifted accounts found", run.Summary["drifted"], int64(drifted+2))
+	// The accounts that were made by hand were given what they should have.
+	expect("drifted accounts found", run.Summary["drifted"], int64(drifted))
 	var failed []request
 	if err := s.c.do(ctx, http.MethodGet, "/api/v1/requests", url.Values{"state": {string(host.StateFailed)}}, nil, &failed); err != nil {
 		return err
@@ -305,6 +361,7 @@ func (s *story) check(ctx context.Context, rows [][]string, run request, changed
 
 type thereAccount struct {
 	UserName string `json:"userName"`
+	Title    string `json:"title"`
 	Active   bool   `json:"active"`
 	Name     struct {
 		FamilyName string `json:"familyName"`
@@ -385,10 +442,13 @@ func (s *story) table(ctx context.Context, run request) error {
 	}
 	line("created", int64(done[host.Create]-linked), "people who had no account", "")
 	line("linked", int64(linked), "accounts that were there already", "")
-	line("updated", int64(done[host.Update]), "names that had changed", "")
+	line("updated", int64(done[host.Update])-run.Summary["drifted"], "names that had changed", "")
 	line("deactivated", int64(done[host.Deactivate]), "people who left", "")
 	line("found", run.Summary["orphaned"], "accounts that belong to nobody", "-> provost account list --app acme --state orphaned")
-	line("drifted", run.Summary["drifted"], "accounts that were changed over there", "-> provost account list --app acme --drifted")
+	line("duplicate", run.Summary["duplicate"], "second accounts of somebody: a person decides", "-> provost account list --app acme --state duplicate")
+	line("corrected", run.Summary["drifted"], "accounts that were changed over there", "-> provost reconcile process --app acme --drift update")
+	line("stopped", 1, "run that found nobody, before it did any harm", "-> provost reconcile allow, reject")
+	fmt.Fprintf(s.out, "%s, with another address: %s\n", s.stopped.Name, s.stopped.Quarantine)
 	fmt.Fprintf(s.out, "A call took %s in the sandbox and %s of fuel (the medians of %d), at most %.1f MB of memory, and never saw the secret.\n",
 		durationText(sandboxTime[len(sandboxTime)/2]), fuelText(fuel[len(fuel)/2]), len(sandboxTime), float64(memory)/(1<<20))
 	fmt.Fprintln(s.out, "Try it on a server of your own: the README's first config, then provost serve --config provost.yaml")
