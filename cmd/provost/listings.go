@@ -35,7 +35,7 @@ func newAppCommand(s *session) *cobra.Command {
 	cmd.AddCommand(
 		newList(s, "List apps", "/api/v1/apps", cols, row),
 		newGet(s, "app", "/api/v1/apps", cols, row, func(a api.App) string { return a.Config.AppName }),
-		newApply(s, "app", "apps"), newDelete(s, "app", "apps", appInUse), newMapCommand(s))
+		newApply(s, "app", "apps"), newDelete(s, "app", "apps", appInUse), newMapCommand(s), newAppPreview(s))
 	return cmd
 }
 

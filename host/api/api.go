@@ -106,6 +106,7 @@ func Handler(s Service, version string) http.Handler {
 	approvals(a, s)
 	retention(a, s)
 	reviews(a, s)
+	effects(a, s)
 	mux.HandleFunc("POST /api/v1/users/import", importUsers(s))
 	mux.HandleFunc("POST /api/v1/apps/{app}/accounts/import", importAccounts(s))
 	return withActor(dryRun(s, mux))

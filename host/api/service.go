@@ -18,6 +18,7 @@ type Service interface {
 	ApprovalService
 	RetentionService
 	ReviewService
+	EffectService
 
 	Status(ctx context.Context) (Status, error)
 
