@@ -200,6 +200,9 @@ func (e *Engine) indexUsers(ctx context.Context, r *host.UserProvisioningRequest
 // users have belongs to none of them.
 func (e *Engine) thin(ctx context.Context, r *host.UserProvisioningRequest, rules Rules, to func(phase, at string) string) error {
 	return e.advance(ctx, r, to(phaseAccounts, "0"), func(tx Tx) error {
+		if err := tx.FreshStatistics(ctx); err != nil {
+			return err
+		}
 		for i := range rules.Len() {
 			keep := mostCandidates + 1
 			if rules.Fuzzy(i) {
@@ -209,7 +212,7 @@ func (e *Engine) thin(ctx context.Context, r *host.UserProvisioningRequest, rule
 				return err
 			}
 		}
-		return tx.FreshStatistics(ctx)
+		return nil
 	})
 }
 
@@ -240,7 +243,10 @@ func (e *Engine) linkBatch(ctx context.Context, r *host.UserProvisioningRequest,
 		if err := tx.UpdateStaging(ctx, list); err != nil {
 			return err
 		}
-		return tx.MarkCandidates(ctx, r.Number, maybe)
+		if err := tx.MarkCandidates(ctx, r.Number, maybe); err != nil || len(list) == e.Batch {
+			return err
+		}
+		return tx.FreshStatistics(ctx) // all rows are others than they were
 	})
 }
 

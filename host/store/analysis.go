@@ -132,10 +132,11 @@ func (t *Tx) PutUserKeys(ctx context.Context, run int64, keys []host.UserKey, sh
 // more than most users have, all but the first keep are removed. So no account
 // has more candidates than anybody could look at, whatever a rule compares.
 func (t *Tx) ThinUserKeys(ctx context.Context, run int64, rule, most, keep int) error {
-	_, err := t.db.NewRaw(`DELETE FROM user_keys WHERE run = ?0 AND rule = ?1 AND link_key IN (
-		SELECT link_key FROM user_keys WHERE run = ?0 AND rule = ?1 GROUP BY link_key HAVING COUNT(*) > ?2)
-		AND user_id > COALESCE((SELECT k.user_id FROM user_keys k WHERE k.run = ?0 AND k.rule = ?1 AND k.link_key = user_keys.link_key ORDER BY k.user_id LIMIT 1 OFFSET ?3), '')`,
-		run, rule, most, keep-1).Exec(ctx)
+	_, err := t.db.NewRaw(`WITH many AS (SELECT link_key FROM user_keys WHERE run = ?0 AND rule = ?1 GROUP BY link_key HAVING COUNT(*) > ?2),
+		places AS (SELECT k.link_key, k.user_id, ROW_NUMBER() OVER (PARTITION BY k.link_key ORDER BY k.user_id) AS place
+			FROM user_keys k JOIN many ON many.link_key = k.link_key WHERE k.run = ?0 AND k.rule = ?1)
+		DELETE FROM user_keys WHERE run = ?0 AND rule = ?1 AND (link_key, user_id) IN (SELECT link_key, user_id FROM places WHERE place > ?3)`,
+		run, rule, most, keep).Exec(ctx)
 	return err
 }
 
@@ -274,7 +275,7 @@ func (t *Tx) UpdateStaging(ctx context.Context, list []*host.UserProvAccountStag
 func (t *Tx) StagedConflicts(ctx context.Context, requestID, after string, limit int) ([]host.StagedConflict, error) {
 	var list []host.StagedConflict
 	const linked = "user_provisioning_request_id = ?0 AND link_state = 'linked' AND change <> 'deleted'"
-	return list, t.db.NewRaw(`WITH c AS (SELECT user_id FROM user_prov_account_stagings WHERE `+linked+` AND user_id > ?1 GROUP BY user_id HAVING COUNT(*) > 1 ORDER BY user_id LIMIT ?2)
+	return list, t.db.NewRaw(`WITH c AS MATERIALIZED (SELECT user_id FROM user_prov_account_stagings WHERE `+linked+` AND user_id > ?1 GROUP BY user_id HAVING COUNT(*) > 1 ORDER BY user_id LIMIT ?2)
 		SELECT user_id, number, external_user_id, accounts, surest FROM (
 			SELECT user_id, number, external_user_id, ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY link_rank, number) AS place,
 				COUNT(*) OVER (PARTITION BY user_id) AS accounts, COUNT(*) OVER (PARTITION BY user_id, link_rank) AS surest

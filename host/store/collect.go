@@ -22,7 +22,7 @@ func (t *Tx) CountStagedOf(ctx context.Context, requestID string, externalIDs []
 // ReconSchedule returns how far the schedule of an app has come, nil where it
 // has not begun. No other transaction gets it until this one ends.
 func (t *Tx) ReconSchedule(ctx context.Context, app string) (*host.ReconSchedule, error) {
-	if err := t.LockLane(ctx, app, "schedule"); err != nil {
+	if err := t.lock(ctx, app+"/schedule"); err != nil {
 		return nil, err
 	}
 	s := new(host.ReconSchedule)

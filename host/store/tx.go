@@ -374,13 +374,29 @@ func counts[K ~string](ctx context.Context, t *Tx, query string, args ...any) (m
 	return m, rows.Err()
 }
 
-// LockLane makes every other transaction that wants the lane of a user in an
-// app wait until this one ends.
-func (t *Tx) LockLane(ctx context.Context, app, userID string) error {
+// LockLane makes every other transaction that wants the lane of a user, or of
+// an account of nobody (account:ID), in an app wait until this one ends. The
+// lock is that of the row: an import takes a hundred thousand of them, and
+// PostgreSQL has room for a few thousand locks of other kinds.
+func (t *Tx) LockLane(ctx context.Context, _, lane string) error {
 	if t.dialect == "sqlite" {
 		return nil // there is one transaction that writes at a time
 	}
-	_, err := t.exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended(?, 7207))", app+"/"+userID)
+	table, id := "users", lane
+	if account, is := strings.CutPrefix(lane, "account:"); is {
+		table, id = "user_prov_accounts", account
+	}
+	_, err := t.exec(ctx, "SELECT 1 FROM "+table+" WHERE id = ? FOR NO KEY UPDATE", id)
+	return err
+}
+
+// lock makes every other transaction that wants the same name wait until this
+// one ends.
+func (t *Tx) lock(ctx context.Context, name string) error {
+	if t.dialect == "sqlite" {
+		return nil
+	}
+	_, err := t.exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended(?, 7207))", name)
 	return err
 }
 
