@@ -15,6 +15,7 @@ import (
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/store"
 	"github.com/provosthq/provost/host/store/storetest"
+	"github.com/provosthq/provost/pdk"
 )
 
 func TestMain(m *testing.M) { storetest.Main(m) }
@@ -176,4 +177,19 @@ func TestAFileIsOfOneProcess(t *testing.T) {
 	open(t, url)
 	_, err := store.Open(t.Context(), url, store.Options{})
 	require.Equal(t, host.Unavailable, host.CodeOf(err))
+}
+
+func TestOneTransactionTakesTheLanesOfEverybody(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, url string) {
+		s := open(t, url)
+		require.NoError(t, s.Update(t.Context(), func(tx *store.Tx) error {
+			for i := range 15_000 { // PostgreSQL has room for some 6,400 locks that are not of rows
+				u := &host.User{User: pdk.User{Id: host.NewID(), Username: fmt.Sprintf("p%d", i)}}
+				if err := errors.Join(tx.PutUser(t.Context(), u), tx.LockLane(t.Context(), "acme", u.Id)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+	})
 }
