@@ -30,7 +30,7 @@ var mayImport = map[string][]string{
 	"host/mapping":   {"host", "pdk"},
 	"host/provision": {"host", "pdk"},
 	"host/reconcile": {"host", "pdk"},
-	"host/plan":      {"host"},
+	"host/plan":      {"host", "pdk"},
 	"host/store":     {"host", "pdk"},
 	"host/queue":     {"host"},
 	"host/api":       {"host"},
