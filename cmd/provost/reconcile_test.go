@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/plugins/mock/target"
 )
 
 func TestAccountsThatArePutInByHandAreAnalyzed(t *testing.T) {
@@ -99,4 +101,54 @@ func TestATargetThatIsDownEndsNoRun(t *testing.T) {
 	s.until("the end", func() bool { s.ask("/api/v1/requests/1", nil, &r); return r.State.Ended() })
 	require.Equal(t, host.StateCompleted, r.State, r.ErrorMessage)
 	require.EqualValues(t, 300, r.ReconFound)
+}
+
+func TestADeltaBringsWhatHasChangedAndATokenThatIsForgottenMeansAll(t *testing.T) {
+	s, app := newServed(t), target.New("")
+	server := httptest.NewServer(app)
+	defer server.Close()
+	s.configure(fmt.Sprintf(`plugins: [{name: mock, source: mock.wasm, settings: {page_size: 2}}]
+credentials: [{name: Mock, endpoint: %q, anonymous: true}]
+apps: [{name: acme, plugin: mock, credential: Mock, scope: 'false'}]
+`, server.URL))
+	s.start()
+	s.must(rowsOf(0, 5), "user", "import", "-", "--format", "csv")
+	for i := range 5 {
+		require.NotEmpty(t, app.Add(target.Account{"username": fmt.Sprintf("p%d", i), "active": true}))
+	}
+	_, errs, err := s.run("", "reconcile", "--app", "acme", "--mode", "delta")
+	require.Error(t, err)
+	require.Contains(t, errs, "run a full one")
+	s.must("", "reconcile", "--app", "acme", "--wait", "--commit")
+	require.Equal(t, 5, strings.Count(s.must("", "account", "list", "--state", "linked"), "UPA-"))
+
+	// One is new, one changed, one gone: three are asked for, and all five known.
+	require.NotEmpty(t, app.Add(target.Account{"username": "stranger", "active": true}))
+	require.True(t, app.Put("acc-00000002", target.Account{"username": "p1", "active": false}))
+	require.True(t, app.Put("acc-00000003", nil))
+	s.must("", "reconcile", "--app", "acme", "--mode", "delta", "--wait", "--commit")
+	var r request
+	s.ask("/api/v1/requests/2", nil, &r)
+	require.EqualValues(t, 3, r.ReconFound)
+	require.EqualValues(t, 2, r.ReconPages)
+	list := s.must("", "account", "list", "--state", "linked")
+	require.Equal(t, 1, strings.Count(list, "linked, gone"), list)
+	require.Contains(t, s.must("", "account", "list", "-q", "p2"), "linked, gone")
+	require.Contains(t, s.must("", "account", "list", "--state", "orphaned"), "stranger")
+	require.Contains(t, s.must("", "account", "list", "-q", "p1"), "disabled")
+
+	app.Forget()
+	require.True(t, app.Put("acc-00000004", nil))
+	s.must("", "reconcile", "--app", "acme", "--mode", "delta", "--wait", "--commit")
+	s.ask("/api/v1/requests/3", nil, &r)
+	require.EqualValues(t, 4, r.ReconFound, "all that are there")
+	require.Contains(t, s.must("", "request", "get", "UPR-000003"), "the delta can't go on")
+	require.Equal(t, 2, strings.Count(s.must("", "account", "list", "--state", "linked"), "linked, gone"))
+
+	// The run in its place left a token that counts.
+	s.must("", "reconcile", "--app", "acme", "--mode", "delta", "--wait", "--commit")
+	r = request{}
+	s.ask("/api/v1/requests/4", nil, &r)
+	require.Zero(t, r.ReconFound)
+	require.Equal(t, 2, strings.Count(s.must("", "account", "list", "--state", "linked"), "linked, gone"))
 }

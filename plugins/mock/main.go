@@ -317,7 +317,8 @@ func (mock) Delete(ctx *pdk.Context, in pdk.Input) (pdk.Account, error) {
 	return c.end(pdk.Account{ExternalUserId: id}, err)
 }
 
-// Reconcile returns the accounts after in.ReconOffset.
+// Reconcile returns the accounts after in.ReconOffset, or in a delta those that
+// have changed.
 func (mock) Reconcile(ctx *pdk.Context, in pdk.Input) (pdk.Page, error) {
 	c, err := begin(ctx, in)
 	if err != nil {
@@ -331,15 +332,27 @@ func (mock) Reconcile(ctx *pdk.Context, in pdk.Input) (pdk.Page, error) {
 	if in.ReconFilter != "" {
 		query.Set("username", in.ReconFilter)
 	}
+	if in.Mode == pdk.ModeDelta {
+		return c.changes(limit)
+	}
 	var got struct {
 		Accounts []map[string]any
 		Next     string
+		Token    string
 		Total    int64
 	}
 	if err := c.send("GET", "/accounts", query, nil, nil).JSON(&got); err != nil {
 		return pdk.Page{}, err
 	}
-	page := pdk.Page{Next: got.Next, TotalEstimate: got.Total}
+	// The next delta begins where the first page was read: what changes while
+	// the others are comes again.
+	page := pdk.Page{Next: got.Next, State: in.ReconState, TotalEstimate: got.Total}
+	if in.ReconOffset == "" {
+		page.State = got.Token
+	}
+	if got.Next == "" && in.ReconFilter == "" {
+		page.Token = page.State
+	}
 	for _, found := range got.Accounts {
 		a, err := account(found)
 		if err != nil {
@@ -354,6 +367,40 @@ func (mock) Reconcile(ctx *pdk.Context, in pdk.Input) (pdk.Page, error) {
 	return page, err
 }
 
+// changes returns what has changed since the token that the last run left.
+func (c *call) changes(limit int) (pdk.Page, error) {
+	since := c.in.ReconOffset
+	if since == "" {
+		since = c.in.ReconState
+	}
+	var got struct {
+		Changes []struct {
+			Change  pdk.Change
+			Account map[string]any
+		}
+		Next, Token string
+	}
+	if err := c.send("GET", "/changes", url.Values{"since": {since}, "limit": {strconv.Itoa(limit)}}, nil, nil).JSON(&got); err != nil {
+		return pdk.Page{}, err
+	}
+	page := pdk.Page{Next: got.Next, State: c.in.ReconState}
+	if got.Next == "" {
+		page.Token = got.Token
+	}
+	for _, found := range got.Changes {
+		a, err := account(found.Account)
+		if err != nil {
+			return pdk.Page{}, err
+		}
+		if a.Change = found.Change; a.Change == pdk.ChangeChanged {
+			a.Change = pdk.ChangePresent // it is whole
+		}
+		page.Add(a)
+	}
+	_, err := c.end(pdk.Account{}, nil)
+	return page, err
+}
+
 // Discover says what plugins/mock/target can do.
 func (mock) Discover(ctx *pdk.Context, in pdk.Input) (pdk.Discovery, error) {
 	if _, err := begin(ctx, in); err != nil {
@@ -361,7 +408,7 @@ func (mock) Discover(ctx *pdk.Context, in pdk.Input) (pdk.Discovery, error) {
 	}
 	return pdk.Discovery{
 		ObjectClasses: []pdk.ObjectClass{{Name: pdk.ObjectClassAccount, Label: "Account", Attributes: attributes}},
-		Capabilities:  pdk.Capabilities{Operations: pdk.Describe(mock{}, description).Operations, ConditionalUpdate: true},
+		Capabilities:  pdk.Capabilities{Operations: pdk.Describe(mock{}, description).Operations, ConditionalUpdate: true, Delta: true},
 		Limits:        pdk.Limits{MaxPageSize: 1000, MaxPayloadBytes: 1 << 20},
 	}, nil
 }

@@ -171,3 +171,45 @@ func TestItBuildsForTheSandbox(t *testing.T) {
 	said, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(said))
 }
+
+func TestADeltaSaysWhatHasChangedSinceTheLastRun(t *testing.T) {
+	app := target.New("")
+	for i := range 25 {
+		require.NotEmpty(t, app.Add(target.Account{"username": fmt.Sprintf("u%02d", i)}))
+	}
+	h := harness(t, app, map[string]any{"page_size": 10})
+	pages := func(in pdk.Input, between func()) (said []string, token string) {
+		for {
+			out, err := h.Call(pdk.OpReconcile, in)
+			require.NoError(t, err)
+			for _, a := range out.Accounts {
+				said = append(said, strings.TrimSpace(string(a.Change)+" "+a.ExternalUserId))
+			}
+			if ended, token := pdk.ReconEnded(out.ReconState); ended {
+				return said, token
+			}
+			between()
+			in.ReconOffset, in.ReconState = out.NextReconOffset, out.ReconState
+		}
+	}
+	// What changes while the pages of the full run are read is in the delta.
+	all, token := pages(pdk.Input{}, func() { require.True(t, app.Put("acc-00000001", target.Account{"username": "first"})) })
+	require.Len(t, all, 25)
+	require.NotEmpty(t, token)
+	require.True(t, app.Put("acc-00000002", nil))
+	require.NotEmpty(t, app.Add(target.Account{"username": "new"}))
+	said, next := pages(pdk.Input{Mode: pdk.ModeDelta, ReconState: token}, func() {})
+	require.Equal(t, []string{"present acc-00000001", "deleted acc-00000002", "created acc-00000026"}, said)
+	said, _ = pages(pdk.Input{Mode: pdk.ModeDelta, ReconState: next}, func() {})
+	require.Empty(t, said)
+	for i := range 12 {
+		require.True(t, app.Put(fmt.Sprintf("acc-%08d", 10+i), nil))
+	}
+	said, _ = pages(pdk.Input{Mode: pdk.ModeDelta, ReconState: next}, func() {})
+	require.Len(t, said, 12, "two pages")
+	_, token = pages(pdk.Input{ReconFilter: "new"}, func() {})
+	require.Empty(t, token, "what one filter found is no ground for a delta")
+	app.Forget()
+	_, err := h.Call(pdk.OpReconcile, pdk.Input{Mode: pdk.ModeDelta, ReconState: next})
+	require.Equal(t, pdk.NotFound, pdk.TypeOf(err))
+}

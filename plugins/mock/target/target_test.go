@@ -101,3 +101,59 @@ func TestAClientThatGoesAwayIsNotWaitedFor(t *testing.T) {
 	server.Close()
 	require.Empty(t, app.Accounts())
 }
+
+func TestChangesSinceAMoment(t *testing.T) {
+	app := target.New("")
+	for _, name := range []string{"a", "b", "c"} {
+		require.NotEmpty(t, app.Add(target.Account{"username": name}))
+	}
+	_, page := do(t, app, "GET", "/accounts", "")
+	token, is := page["token"].(string)
+	require.True(t, is)
+	since := func(token, more string) (int, []string, map[string]any) {
+		status, page := do(t, app, "GET", "/changes?since="+token+more, "")
+		var said []string
+		list, _ := page["changes"].([]any)
+		for _, c := range list {
+			c := c.(map[string]any)
+			said = append(said, c["change"].(string)+" "+c["account"].(map[string]any)["id"].(string))
+		}
+		return status, said, page
+	}
+	_, said, _ := since(token, "")
+	require.Empty(t, said)
+
+	require.True(t, app.Put("acc-00000002", target.Account{"username": "bob"}))
+	require.True(t, app.Put("acc-00000001", nil))
+	require.False(t, app.Put("acc-9", nil))
+	status, _ := do(t, app, "POST", "/accounts", `{"username":"eve"}`)
+	require.Equal(t, 201, status)
+	status, _ = do(t, app, "PUT", "/accounts/acc-00000004", `{"username":"eva"}`)
+	require.Equal(t, 200, status)
+	_, said, page = since(token, "")
+	require.Equal(t, []string{"changed acc-00000002", "deleted acc-00000001", "created acc-00000004"}, said)
+	after := page["token"].(string)
+
+	// Page by page, with a change in between: nothing is left out.
+	_, said, page = since(token, "&limit=2")
+	require.Equal(t, []string{"changed acc-00000002", "deleted acc-00000001"}, said)
+	require.True(t, app.Put("acc-00000002", target.Account{"username": "bert"}))
+	_, said, page = since(page["next"].(string), "&limit=2")
+	require.Equal(t, []string{"created acc-00000004", "changed acc-00000002"}, said)
+	require.Empty(t, page["next"])
+	_, said, _ = since(after, "")
+	require.Equal(t, []string{"changed acc-00000002"}, said)
+
+	app.Forget()
+	for _, old := range []string{token, after, "999"} {
+		status, _, _ = since(old, "")
+		require.Equal(t, 410, status, old)
+	}
+	for _, wrong := range []string{"", "x", "-1"} {
+		status, _, _ = since(wrong, "")
+		require.Equal(t, 400, status, wrong)
+	}
+	_, page = do(t, app, "GET", "/accounts", "")
+	_, said, _ = since(page["token"].(string), "")
+	require.Empty(t, said)
+}
