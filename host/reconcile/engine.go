@@ -201,8 +201,13 @@ func (e *Engine) Commit(ctx context.Context, tx Tx, id string) (*host.UserProvis
 	return r, tx.Enqueue(ctx, JobKind, r.Id, time.Time{})
 }
 
-// Work goes on with a run from where its record says it is.
+// Work goes on with a run from where its record says it is. Whoever worked at
+// it before stores nothing from now on.
 func (e *Engine) Work(ctx context.Context, id string) error {
+	attempt, err := e.begin(ctx, id)
+	if err != nil {
+		return err
+	}
 	for {
 		var r *host.UserProvisioningRequest
 		var app *host.UserProvisioningConfig
@@ -210,6 +215,9 @@ func (e *Engine) Work(ctx context.Context, id string) error {
 			var err error
 			if r, err = tx.Request(ctx, id); err != nil {
 				return err
+			}
+			if r.Attempt != attempt {
+				return host.Errorf(host.Conflict, "%s: another worker goes on with it", r.Name())
 			}
 			app, err = tx.Config(ctx, r.AppName)
 			return err
@@ -272,6 +280,25 @@ func (e *Engine) Work(ctx context.Context, id string) error {
 			return nil
 		}
 	}
+}
+
+// begin makes this worker the run's only one: its Attempt is the fencing token.
+func (e *Engine) begin(ctx context.Context, id string) (attempt int, err error) {
+	err = e.Store.Update(ctx, func(tx Tx) error {
+		r, err := tx.Request(ctx, id)
+		if err != nil {
+			return err
+		}
+		attempt = r.Attempt
+		if r.State.Ended() {
+			return nil
+		}
+		next := *r
+		next.Attempt++
+		attempt = next.Attempt
+		return tx.UpdateRequest(ctx, &next, r.Attempt)
+	})
+	return attempt, err
 }
 
 func (e *Engine) complete(ctx context.Context) error {
