@@ -109,7 +109,8 @@ func (m *Module) Call(ctx context.Context, export string, input []byte, env Env)
 	begin = time.Now()
 	runErr := i.run(ctx, export, input, env)
 	k.printed.flush()
-	usage.Duration, usage.HTTPDuration, usage.Fuel = time.Since(begin), k.httpDuration, k.meter.used
+	usage.Waited += k.waited
+	usage.Duration, usage.HTTPDuration, usage.Fuel = time.Since(begin)-k.waited, k.httpDuration, k.meter.used
 	usage.HTTPCalls, usage.HTTPBytesOut, usage.HTTPBytesIn, usage.LogLines = k.httpCalls, k.httpOut, k.httpIn, k.logLines
 	usage.MemoryBytes = i.visible()
 	if result := int32(i.stack[0]); runErr == nil && result == 0 && k.failure == nil {

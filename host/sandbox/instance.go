@@ -200,7 +200,7 @@ func (m *Module) newInstance(ctx context.Context) (_ *instance, err error) {
 
 // instantiate makes an instance that has not run its start-up.
 func (m *Module) instantiate(ctx context.Context) (_ *instance, err error) {
-	i := &instance{owner: m, kernel: newKernel(m.limits), exports: map[string]api.Function{}}
+	i := &instance{owner: m, kernel: newKernel(m.limits, m.runtime.turns), exports: map[string]api.Function{}}
 	i.kernel.instance = i
 	i.ctx = context.WithValue(context.Background(), kernelKey{}, i.kernel)
 	create := context.WithValue(ctx, kernelKey{}, i.kernel)
@@ -211,6 +211,7 @@ func (m *Module) instantiate(ctx context.Context) (_ *instance, err error) {
 	}
 	i.kernel.begin(ctx, nil, Env{})
 	defer func() {
+		i.kernel.rest()
 		if p := recover(); p != nil { // a fault of the engine must stay in the call
 			err = fmt.Errorf("the engine failed: %v", p)
 		}
@@ -279,6 +280,7 @@ func (i *instance) run(ctx context.Context, export string, input []byte, env Env
 		if p := recover(); p != nil { // a fault of the engine must stay in the call
 			err = fmt.Errorf("the engine failed: %v", p)
 		}
+		k.rest()
 		k.ended(int64(i.fuel.Get()))
 	}()
 	i.stack[0] = 0

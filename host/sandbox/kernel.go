@@ -32,7 +32,12 @@ type kernel struct {
 
 	started time.Time
 	meter   meter
-	ending  ending
+	// turns are those of the runtime; turn is when this call got the one that
+	// it has, zero for none, and waited how long it has waited for them.
+	turns  *turns
+	turn   time.Time
+	waited time.Duration
+	ending ending
 	// exceeded says what ended the call, and limit which one, for endLimit.
 	exceeded, limit string
 	// overflowed tells that the guest's stack grew to its end.
@@ -45,6 +50,7 @@ type kernel struct {
 	blocks []block // ordered by offset
 	slab   []byte  // small blocks are cut from here
 	used   int     // of slab
+	spare  []byte  // a block that was given back, all zeros
 	next   uint64
 	held   int64
 
@@ -77,6 +83,7 @@ type block struct {
 	offset uint64
 	data   []byte
 	shared bool // data is somebody else's: copy it before it is changed
+	slab   bool // data is a part of the kernel's slab
 }
 
 const (
@@ -84,8 +91,8 @@ const (
 	firstOffset = 16
 )
 
-func newKernel(limits Limits) *kernel {
-	k := &kernel{limits: limits, slab: make([]byte, slabBytes), next: firstOffset, ctx: context.Background()}
+func newKernel(limits Limits, turns *turns) *kernel {
+	k := &kernel{limits: limits, turns: turns, slab: make([]byte, slabBytes), next: firstOffset, ctx: context.Background()}
 	k.printed.write = func(line string) { k.log(slog.LevelInfo, line) }
 	return k
 }
@@ -102,7 +109,7 @@ func (k *kernel) begin(ctx context.Context, input []byte, env Env) {
 func (k *kernel) end() {
 	clear(k.slab[:k.used])
 	clear(k.blocks)
-	*k = kernel{limits: k.limits, instance: k.instance, ctx: context.Background(), blocks: k.blocks[:0], slab: k.slab, next: firstOffset,
+	*k = kernel{limits: k.limits, turns: k.turns, instance: k.instance, ctx: context.Background(), blocks: k.blocks[:0], slab: k.slab, next: firstOffset,
 		overflowed: k.overflowed, printed: lineWriter{buf: k.printed.buf[:0], write: k.printed.write}}
 }
 
@@ -121,7 +128,7 @@ func (k *kernel) check(now time.Time) {
 		k.ending = endCancelled
 		trap("cancelled")
 	}
-	if now.Sub(k.started)-k.httpDuration > k.limits.Time {
+	if k.computed(now) > k.limits.Time {
 		k.ending = endTime
 		trap("time is up")
 	}
@@ -134,7 +141,7 @@ func (k *kernel) put(data []byte) uint64 {
 		return 0
 	}
 	offset := k.reserve(uint64(len(data)))
-	k.blocks = append(k.blocks, block{offset, data, true})
+	k.blocks = append(k.blocks, block{offset: offset, data: data, shared: true})
 	return offset
 }
 
@@ -144,14 +151,17 @@ func (k *kernel) alloc(n uint64) uint64 {
 	}
 	offset := k.reserve(n)
 	var data []byte
-	if left := uint64(len(k.slab) - k.used); n <= left {
+	left := uint64(len(k.slab) - k.used)
+	if n <= left {
 		data = k.slab[k.used : k.used+int(n) : k.used+int(n)]
 		k.used += int(n)
+	} else if n <= uint64(len(k.spare)) {
+		data, k.spare = k.spare[:n:n], nil
 	} else {
 		k.spend(n)
 		data = make([]byte, n)
 	}
-	k.blocks = append(k.blocks, block{offset, data, false})
+	k.blocks = append(k.blocks, block{offset: offset, data: data, slab: n <= left})
 	return offset
 }
 
@@ -217,10 +227,29 @@ func (k *kernel) whole(offset uint64) []byte {
 func (k *kernel) free(offset uint64) {
 	if i := k.find(offset); i >= 0 && k.blocks[i].offset == offset {
 		k.held -= int64(len(k.blocks[i].data))
+		k.reuse(k.blocks[i])
 		k.spend(uint64(len(k.blocks) - i))
 		k.blocks = append(k.blocks[:i], k.blocks[i+1:]...)
 	}
 }
+
+// reuse lets the next alloc have the memory of a block that is freed, so that a
+// guest that only asks and gives back makes no garbage.
+func (k *kernel) reuse(b block) {
+	n := len(b.data)
+	switch {
+	case b.shared || n == 0:
+	case b.slab && &b.data[0] == &k.slab[k.used-n]: // the last one
+		clear(b.data)
+		k.used -= n
+	case !b.slab && n > len(k.spare) && n <= mostSpare:
+		k.spend(uint64(n))
+		clear(b.data)
+		k.spare = b.data
+	}
+}
+
+const mostSpare = 64 << 10
 
 func (k *kernel) length(offset uint64) uint64 {
 	if i := k.find(offset); i >= 0 && k.blocks[i].offset == offset {
@@ -292,10 +321,6 @@ const recentLogs = 10
 // log takes one line of the guest's. What goes beyond the limits is dropped.
 func (k *kernel) log(level slog.Level, line string) {
 	k.spend(uint64(len(line)))
-	if k.logLines >= k.limits.LogLines {
-		k.logLines++
-		return
-	}
 	line = clip(line, longestLine)
 	if k.logLines >= k.limits.LogLines || k.logBytes+len(line) > k.limits.LogBytes {
 		k.logLines++
@@ -345,6 +370,7 @@ func (k *kernel) http(request, body uint64) uint64 {
 	k.check(time.Now())
 	answer := &HTTPResponse{Body: []byte(`{"type":"PermissionDenied","message":"HTTP is not allowed in this call"}`)}
 	if k.env.HTTP != nil {
+		k.rest()
 		begin := time.Now()
 		answer = k.env.HTTP(k.ctx, out)
 		k.httpDuration += time.Since(begin)
@@ -478,6 +504,11 @@ var kernelFunctions = map[string]func(k *kernel, stack []uint64){
 func logAt(level slog.Level) func(*kernel, []uint64) {
 	return func(k *kernel, s []uint64) {
 		line := k.whole(s[0])
+		if k.logLines >= k.limits.LogLines { // no text is made of it
+			k.spend(uint64(min(len(line), longestLine)))
+			k.logLines++
+			return
+		}
 		k.log(level, string(line[:min(len(line), longestLine)]))
 	}
 }

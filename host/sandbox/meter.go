@@ -62,7 +62,8 @@ func (k *kernel) refill(fuel int64) int64 {
 	if now.Sub(m.last) > sliceTime {
 		runtime.Gosched()
 	}
-	m.granted, m.last, m.debt = used+grant, now, 0
+	k.share(now)
+	m.granted, m.last, m.debt = used+grant, time.Now(), 0
 	return grant
 }
 
@@ -74,6 +75,8 @@ func (k *kernel) ended(fuel int64) { k.meter.used = max(k.meter.used, k.meter.gr
 func (k *kernel) spend(n uint64) {
 	if k.meter.debt += n; k.meter.debt > mostSlice {
 		k.meter.debt = 0
-		k.check(time.Now())
+		now := time.Now()
+		k.check(now)
+		k.share(now)
 	}
 }

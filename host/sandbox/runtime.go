@@ -60,6 +60,8 @@ type Runtime struct {
 	closed   bool
 	memory   int64
 
+	turns *turns
+
 	stop chan struct{}
 	done chan struct{}
 	// wake tells tidy that instances came back from calls; woken that it
@@ -89,7 +91,7 @@ func New(ctx context.Context, o Options) (_ *Runtime, err error) {
 	if o.IdleTime == 0 {
 		o.IdleTime = time.Minute
 	}
-	r := &Runtime{options: o, cacheDir: o.CacheDir, compiled: map[string]*compiled{}, modules: map[*Module]bool{}, stop: make(chan struct{}), done: make(chan struct{}), wake: make(chan struct{}, 1)}
+	r := &Runtime{options: o, cacheDir: o.CacheDir, turns: newTurns(), compiled: map[string]*compiled{}, modules: map[*Module]bool{}, stop: make(chan struct{}), done: make(chan struct{}), wake: make(chan struct{}, 1)}
 	if len(o.Compiler) > 0 {
 		if err := r.findCompiler(); err != nil {
 			return nil, err

@@ -269,7 +269,8 @@ func (k *kernel) wasiPoll(s []uint64) uint64 {
 		wait = min(wait, delay(in[i*subscription:]))
 	}
 	if wait > 0 {
-		left := k.limits.Time - (now.Sub(k.started) - k.httpDuration)
+		k.rest()
+		left := k.limits.Time - k.computed(now)
 		timer := time.NewTimer(min(wait, max(0, left)+time.Millisecond))
 		select {
 		case <-timer.C:
