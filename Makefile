@@ -41,6 +41,10 @@ race: $(DIST) ## the tests of what runs side by side, under the race detector
 bench: build ## figures against a baseline in the same run -> testdata/bench/latest.json
 	@$(GO) run ./cmd/provostbench -o testdata/bench/latest.json
 
+.PHONY: scale
+scale: build ## reconciling 10,000 to 1,000,000 accounts in the real daemon -> testdata/bench/scale.json
+	@$(GO) run ./cmd/provostbench -scale 10000,100000,1000000 -o testdata/bench/scale.json
+
 .PHONY: lint
 lint: $(DIST) ## gofmt, vet, staticcheck, generated files up to date
 	@test -z "$$(gofmt -l $(GO_FILES))" || { gofmt -l $(GO_FILES); echo "run make fmt"; exit 1; }

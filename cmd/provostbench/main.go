@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -61,7 +62,7 @@ func main() {
 	out := flag.String("o", "", "write the figures to this file")
 	only := flag.String("only", "", "take only the figures of this kind: "+strings.Join(slices.Sorted(maps.Keys(kinds())), ", "))
 	sizes := flag.String("scale", "", "reconcile so many accounts with as many users instead, in the real daemon: 10000,100000,1000000")
-	database := flag.String("database", "", "for -scale: the URL of an empty PostgreSQL database (default: SQLite in a temporary folder)")
+	database := flag.String("database", "", "for -scale with one size: the URL of an empty PostgreSQL database (default: SQLite in a temporary folder)")
 	flag.Parse()
 	if *sizes != "" {
 		if err := benchScale(context.Background(), *out, *sizes, *database); err != nil {
@@ -85,11 +86,18 @@ func benchScale(ctx context.Context, out, sizes, database string) error {
 		}
 		list = append(list, n)
 	}
+	command := "make build && go run ./cmd/provostbench -scale " + sizes
+	if database != "" {
+		if len(list) > 1 {
+			return errors.New("-database: each size needs an empty database of its own; measure one at a time")
+		}
+		command += " -database postgres://…"
+	}
 	figures, err := scale(ctx, list, database)
 	if err != nil || out == "" {
 		return err
 	}
-	text, err := json.MarshalIndent(map[string]any{"command": "provostbench -scale " + sizes, "date": time.Now().UTC().Format(time.RFC3339),
+	text, err := json.MarshalIndent(map[string]any{"command": command, "date": time.Now().UTC().Format(time.RFC3339),
 		"machine": fmt.Sprintf("%s/%s, %d cores, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()), "figures": figures}, "", "  ")
 	if err != nil {
 		return err
@@ -345,17 +353,84 @@ func requests(ctx context.Context) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, "bin/provost", "demo", "--figures")
-	cmd.Stderr = io.Discard
-	raw, err := cmd.Output()
+	rate, err := worked(ctx, jobs)
 	if err != nil {
-		return nil, fmt.Errorf("bin/provost demo: %w (run make build)", err)
-	}
-	var demo struct{ RequestsPerSecond float64 }
-	if err := json.Unmarshal(raw, &demo); err != nil {
 		return nil, err
 	}
-	return []figure{{Name: "requests", Ours: demo.RequestsPerSecond, Baseline: base, BaselineName: "River's empty jobs on SQLite", Unit: "per second"}}, nil
+	return []figure{{Name: "requests", Ours: rate, Baseline: base, BaselineName: "River's empty jobs on SQLite", Unit: "per second"}}, nil
+}
+
+// worked is how many requests a second the real daemon takes to their end: n
+// users come at once, and each gets an account in a SCIM server over HTTP.
+func worked(ctx context.Context, n int) (rate float64, err error) {
+	dir, err := os.MkdirTemp("", "provost-requests-")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	server := httptest.NewServer(scimEmpty())
+	defer server.Close()
+	d, err := startDaemon(ctx, dir, "sqlite://"+filepath.Join(dir, "provost.db"), server.URL, ", operations: [Create], scope: 'true'")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = d.stop(err) }()
+	begin := time.Now()
+	if _, err := d.provost(people(n), "user", "import", "-", "--format", "csv"); err != nil {
+		return 0, err
+	}
+	for {
+		var status struct {
+			Apps []struct{ Requests map[string]int }
+		}
+		if err := get(ctx, d.api+"/api/v1/status", &status); err != nil {
+			return 0, err
+		}
+		switch r := status.Apps[0].Requests; {
+		case r["Failed"] > 0:
+			return 0, fmt.Errorf("%d of %d requests failed", r["Failed"], n)
+		case r["Completed"] == n:
+			return float64(n) / time.Since(begin).Seconds(), nil
+		}
+		select {
+		case <-time.After(250 * time.Millisecond):
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+func get(ctx context.Context, url string, into any) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	return json.NewDecoder(answer.Body).Decode(into)
+}
+
+// scimEmpty is a SCIM server that has nobody and takes everybody.
+func scimEmpty() http.Handler {
+	var made atomic.Int64
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/scim+json")
+		if r.Method == http.MethodGet {
+			_, _ = io.WriteString(w, `{"schemas":["urn:ietf:params:scim:api:messages:2.0:ListResponse"],"totalResults":0,"startIndex":1,"itemsPerPage":0,"Resources":[]}`)
+			return
+		}
+		var user map[string]any
+		if err := json.NewDecoder(r.Body).Decode(&user); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		user["id"] = fmt.Sprint("id-", made.Add(1))
+		w.WriteHeader(http.StatusCreated)
+		_ = json.NewEncoder(w).Encode(user) // who hangs up sees nothing
+	})
 }
 
 func emptyJobs(ctx context.Context, db *sql.DB, n int) (float64, error) {

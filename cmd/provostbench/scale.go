@@ -29,13 +29,15 @@ type scaleFigure struct {
 	Database string `json:"database"`
 	// What an account took in each phase and altogether, in µs.
 	Collect, Analyze, Commit, Total float64
-	// Native is what an account takes a Go client that fetches the same pages
-	// and stores the same rows in the same kind of database.
+	// Native is what an account takes a Go client that fetches the same pages and
+	// puts them into the same table, with the same statements, of a database of
+	// the same kind; it keeps no log, no offset and no limits.
 	Native float64
 	// CollectRatio is Collect over Native.
 	CollectRatio float64
-	// Peak is the most memory that the daemon's process ever had while it
-	// reconciled, in MB, the memory of its files in the page cache not counted.
+	// Peak is the most memory that the daemon's process had at once while it
+	// reconciled, in MB, as Linux counts it (VmHWM): its own pages and those of
+	// files that it maps.
 	Peak float64 `json:"peakMB"`
 }
 
@@ -93,67 +95,19 @@ func scaleOne(ctx context.Context, n int, databaseURL string) (f scaleFigure, er
 	}
 	server := httptest.NewServer(scimPages(n))
 	defer server.Close()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	d, err := startDaemon(ctx, dir, databaseURL, server.URL, "")
 	if err != nil {
 		return f, err
 	}
-	api := l.Addr().String()
-	if err := l.Close(); err != nil {
-		return f, err
-	}
-	file := filepath.Join(dir, "provost.yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, `data_dir: %q
-database: {url: %q}
-listen: {api: %q, metrics: ""}
-plugins: [{name: scim, source: "builtin:scim"}]
-credentials: [{name: Acme, endpoint: %q, anonymous: true}]
-apps: [{name: acme, plugin: scim, credential: Acme}]
-`, dir, databaseURL, api, server.URL), 0o600); err != nil {
-		return f, err
-	}
-	daemon := exec.CommandContext(ctx, "bin/provost", "serve", "--config", file)
-	var log bytes.Buffer
-	daemon.Stderr = &log
-	if err := daemon.Start(); err != nil {
-		return f, err
-	}
-	defer func() {
-		err = errors.Join(err, daemon.Process.Signal(os.Interrupt))
-		_ = daemon.Wait() // it was told to end
-		if err != nil {
-			err = fmt.Errorf("%w\n%s", err, log.String())
-		}
-	}()
-	if err := ready(ctx, "http://"+api+"/api/v1/status"); err != nil {
-		return f, err
-	}
-	provost := func(in io.Reader, args ...string) ([]byte, error) {
-		cmd := exec.CommandContext(ctx, "bin/provost", append(args, "--config", file)...)
-		var errs bytes.Buffer
-		cmd.Stdin, cmd.Stderr = in, &errs
-		out, err := cmd.Output()
-		if err != nil {
-			return nil, fmt.Errorf("provost %s: %w: %s", strings.Join(args, " "), err, errs.String())
-		}
-		return out, nil
-	}
-	rows, w := io.Pipe()
-	go func() {
-		b := bufio.NewWriter(w)
-		_, _ = b.WriteString("Username,FirstName,LastName,Email,Title\n")
-		for i := 1; i <= n; i++ {
-			_, _ = fmt.Fprintf(b, "user%d,Given%d,Family%d,user%d@example.com,Engineer\n", i, i%1000, i%5000, i)
-		}
-		_ = w.CloseWithError(b.Flush()) // the reader says what is wrong
-	}()
-	if _, err := provost(rows, "user", "import", "-", "--format", "csv"); err != nil {
+	defer func() { err = d.stop(err) }()
+	if _, err := d.provost(people(n), "user", "import", "-", "--format", "csv"); err != nil {
 		return f, err
 	}
 	// What importing took is not counted.
-	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", daemon.Process.Pid), []byte("5"), 0); err != nil {
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", d.process.Process.Pid), []byte("5"), 0); err != nil {
 		return f, fmt.Errorf("the daemon's peak of memory can't be reset; this needs Linux: %w", err)
 	}
-	out, err := provost(nil, "reconcile", "--app", "acme", "--wait", "--commit", "-o", "json")
+	out, err := d.provost(nil, "reconcile", "--app", "acme", "--wait", "--commit", "-o", "json")
 	if err != nil {
 		return f, err
 	}
@@ -179,7 +133,7 @@ apps: [{name: acme, plugin: scim, credential: Acme}]
 	each := func(from, to time.Time) float64 { return float64(to.Sub(from).Microseconds()) / float64(n) }
 	f.Collect, f.Analyze, f.Commit = each(r.CreatedDate, at["collected"]), each(at["collected"], at["analyzed"]), each(at["analyzed"], at["completed"])
 	f.Total = each(r.CreatedDate, at["completed"])
-	if f.Peak, err = peak(daemon.Process.Pid); err != nil {
+	if f.Peak, err = peak(d.process.Process.Pid); err != nil {
 		return f, err
 	}
 	if f.Native, err = scaleNative(ctx, n, server.URL, databaseURL, dir); err != nil {
@@ -187,6 +141,81 @@ apps: [{name: acme, plugin: scim, credential: Acme}]
 	}
 	f.CollectRatio = f.Collect / f.Native
 	return f, nil
+}
+
+// people is a CSV of n users.
+func people(n int) io.Reader {
+	rows, w := io.Pipe()
+	go func() {
+		b := bufio.NewWriter(w)
+		_, _ = b.WriteString("Username,FirstName,LastName,Email,Title\n")
+		for i := 1; i <= n; i++ {
+			_, _ = fmt.Fprintf(b, "user%d,Given%d,Family%d,user%d@example.com,Engineer\n", i, i%1000, i%5000, i)
+		}
+		_ = w.CloseWithError(b.Flush()) // the reader says what is wrong
+	}()
+	return rows
+}
+
+// daemon is bin/provost in a process of its own, with the app acme.
+type daemon struct {
+	process   *exec.Cmd
+	file, api string
+	log       bytes.Buffer
+	ctx       context.Context
+}
+
+// startDaemon starts one whose app's target is at endpoint; more is what else
+// its app has.
+func startDaemon(ctx context.Context, dir, databaseURL, endpoint, more string) (*daemon, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	d := &daemon{api: "http://" + l.Addr().String(), file: filepath.Join(dir, "provost.yaml"), ctx: ctx}
+	if err := l.Close(); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(d.file, fmt.Appendf(nil, `data_dir: %q
+database: {url: %q}
+listen: {api: %q, metrics: ""}
+plugins: [{name: scim, source: "builtin:scim"}]
+credentials: [{name: Acme, endpoint: %q, anonymous: true}]
+apps: [{name: acme, plugin: scim, credential: Acme%s}]
+`, dir, databaseURL, strings.TrimPrefix(d.api, "http://"), endpoint, more), 0o600); err != nil {
+		return nil, err
+	}
+	d.process = exec.CommandContext(ctx, "bin/provost", "serve", "--config", d.file)
+	d.process.Stderr = &d.log
+	if err := d.process.Start(); err != nil {
+		return nil, err
+	}
+	if err := ready(ctx, d.api+"/api/v1/status"); err != nil {
+		return nil, d.stop(err)
+	}
+	return d, nil
+}
+
+// stop ends it. With an error, its log is told.
+func (d *daemon) stop(cause error) error {
+	err := errors.Join(cause, d.process.Process.Signal(os.Interrupt))
+	_ = d.process.Wait() // it was told to end
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, d.log.String())
+	}
+	return nil
+}
+
+// provost runs a command of the daemon's and returns what it prints.
+func (d *daemon) provost(in io.Reader, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(d.ctx, "bin/provost", append(args, "--config", d.file)...)
+	var errs bytes.Buffer
+	cmd.Stdin, cmd.Stderr = in, &errs
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("provost %s: %w: %s", strings.Join(args, " "), err, errs.String())
+	}
+	return out, nil
 }
 
 // ready waits until the daemon answers.
