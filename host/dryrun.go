@@ -26,6 +26,18 @@ func (d *DryRun) Made(r *UserProvisioningRequest) {
 	}
 }
 
+// Mark returns what takes back all that is noted from now on.
+func (d *DryRun) Mark() (undo func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n, made := len(d.requests), d.made
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.requests, d.made = d.requests[:n], made
+	}
+}
+
 // Requests are those that would have been made, the first 100,000 of made.
 func (d *DryRun) Requests() (list []*UserProvisioningRequest, made int) {
 	d.mu.Lock()

@@ -104,8 +104,10 @@ func (s service) User(ctx context.Context, idOrName string) (u *host.User, err e
 	return u, err
 }
 
-func (s service) PutUser(ctx context.Context, u *host.User) (*host.User, error) {
-	err := s.store.Update(ctx, func(t *store.Tx) error {
+func (s service) PutUser(ctx context.Context, given *host.User) (u *host.User, err error) {
+	err = s.store.Update(ctx, func(t *store.Tx) error {
+		copied := *given // fn may run again
+		u = &copied
 		before, err := t.UserByUsername(ctx, u.Username)
 		if u.Id != "" {
 			before, err = t.User(ctx, u.Id)

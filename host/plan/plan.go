@@ -218,8 +218,9 @@ func (e *Engine) make(ctx context.Context, p *host.Plan) error {
 	}
 	if p.Policy.Missing == "create" {
 		if err := e.eachUserPage(func(after *string) (n int, err error) {
+			from := *after
 			err = store(func(tx Tx) (list []*host.PlannedChange, err error) {
-				list, n, *after, err = e.missing(ctx, tx, p, rules, *after)
+				list, n, *after, err = e.missing(ctx, tx, p, rules, from)
 				return list, err
 			})
 			return n, err

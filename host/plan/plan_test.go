@@ -75,7 +75,7 @@ func (w *world) View(ctx context.Context, fn func(plan.Tx) error) error {
 // (p0, p1, …), people without one (n0, …), and accounts of nobody (o0, …).
 func each(t *testing.T, linked, missing, orphaned int, policy host.ReconcilePolicy, fn func(t *testing.T, w *world)) {
 	storetest.Each(t, func(t *testing.T, url string) {
-		s, err := store.Open(t.Context(), url, store.Options{})
+		s, err := store.Open(t.Context(), url, store.Options{Rehearse: true})
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, s.Close()) })
 		m, err := mapping.Compile([]string{"userName = user.Username", "title = user.Title"}, nil)

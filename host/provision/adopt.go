@@ -29,24 +29,28 @@ func (e *Engine) take(ctx context.Context, a *attempt, found answer) answer {
 // link stores an account that was found as the user's, and makes it that of the
 // attempt.
 func (e *Engine) link(ctx context.Context, a *attempt, found answer) error {
-	return e.Store.Update(ctx, func(tx Tx) error {
-		r := *a.request // fn may run again
-		again := *a
-		again.request = &r
+	var account *host.UserProvAccount
+	err := e.Store.Update(ctx, func(tx Tx) error {
+		again := a.copy() // fn may run again
+		r := again.request
 		if err := tx.LockLane(ctx, r.AppName, r.UserId); err != nil {
 			return err
 		}
-		if err := tx.UpdateRequest(ctx, &r, r.Attempt); err != nil { // nobody has overtaken us
+		if err := tx.UpdateRequest(ctx, r, r.Attempt); err != nil { // nobody has overtaken us
 			return err
 		}
 		r.Operation = host.Read // nothing is done to it yet
-		if err := e.store(ctx, tx, &again, found); err != nil {
+		if err := e.store(ctx, tx, again, found); err != nil {
 			return err
 		}
 		var err error
-		a.account, err = tx.AccountByUser(ctx, r.AppName, r.UserId)
+		account, err = tx.AccountByUser(ctx, r.AppName, r.UserId)
 		return err
 	})
+	if err == nil {
+		a.account = account
+	}
+	return err
 }
 
 // lookAround looks for an account that this attempt's request, or one before

@@ -479,6 +479,7 @@ func TestARequestForAnAccountOfNobodyIsRetried(t *testing.T) {
 		require.NoError(t, err)
 		a := &host.UserProvAccount{Id: host.NewID(), AppName: "acme", ExternalUserId: "ext-1", LinkState: host.Orphaned, Active: true, CreatedDate: w.clock(), LastModifiedDate: w.clock()}
 		w.do(func(ctx context.Context, tx harnessTx) error {
+			a.Number = 0
 			if err := tx.PutAccount(ctx, a); err != nil {
 				return err
 			}

@@ -28,6 +28,9 @@ type Tx interface {
 
 	InsertRequest(ctx context.Context, r *host.UserProvisioningRequest) error
 	Request(ctx context.Context, id string) (*host.UserProvisioningRequest, error)
+	// LaneOf is a request of which only AppName, UserId and UserProvAccountId are
+	// filled in: where it stands.
+	LaneOf(ctx context.Context, id string) (*host.UserProvisioningRequest, error)
 	UpdateRequest(ctx context.Context, r *host.UserProvisioningRequest, expectAttempt int) error
 	LockLane(ctx context.Context, app, userID string) error
 	OpenLaneRequests(ctx context.Context, app, userID string) ([]*host.UserProvisioningRequest, error)

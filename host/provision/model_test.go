@@ -27,7 +27,7 @@ import (
 // what they should have, once.
 func TestTheInvariantsHoldWhateverComes(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, url string) {
-		s, err := store.Open(t.Context(), url, store.Options{})
+		s, err := store.Open(t.Context(), url, store.Options{Rehearse: true})
 		require.NoError(t, err)
 		defer func() { require.NoError(t, s.Close()) }()
 		if s.Dialect() == "postgres" || testing.Short() {

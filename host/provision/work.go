@@ -31,6 +31,17 @@ type attempt struct {
 	before *time.Time
 }
 
+// copy is an attempt whose records may be changed without changing a's.
+func (a *attempt) copy() *attempt {
+	b, r := *a, *a.request
+	b.request = &r
+	if a.account != nil {
+		account := *a.account
+		b.account = &account
+	}
+	return &b
+}
+
 // Work makes one attempt at a request. Its result, the account, the log, the
 // state and the job that follows are stored in one transaction. An error means
 // that nothing was stored and the job must run again.
@@ -56,10 +67,7 @@ func (e *Engine) Work(ctx context.Context, id string) error {
 	store, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	err = e.Store.Update(store, func(tx Tx) error {
-		r := *a.request // fn may run again
-		again := *a
-		again.request = &r
-		if err := e.finish(store, tx, &again, answer); err != nil {
+		if err := e.finish(store, tx, a.copy(), answer); err != nil { // it may run again
 			return err
 		}
 		return tx.CompleteJob(store)
@@ -94,22 +102,19 @@ func (e *Engine) begin(ctx context.Context, id string) (*attempt, error) {
 	var a *attempt
 	err := e.Store.Update(ctx, func(tx Tx) error {
 		a = nil
-		r, err := tx.Request(ctx, id)
+		lane, err := tx.LaneOf(ctx, id)
 		if err != nil {
 			return err
 		}
-		if r.State.Ended() {
-			return tx.CompleteJob(ctx)
-		}
-		open, err := lockLane(ctx, tx, r)
+		open, err := lockLane(ctx, tx, lane)
 		if err != nil {
 			return err
 		}
-		i := slices.IndexFunc(open, func(o *host.UserProvisioningRequest) bool { return o.Id == r.Id })
+		i := slices.IndexFunc(open, func(o *host.UserProvisioningRequest) bool { return o.Id == id })
 		if i < 0 {
-			return tx.CompleteJob(ctx) // it has ended meanwhile
+			return tx.CompleteJob(ctx) // it has ended
 		}
-		r = open[i] // as it is now that the lane is ours
+		r := open[i]
 		if front(open, e.Now()) != r {
 			r.Queued = false // its turn comes with the end of the one before
 			if err := tx.UpdateRequest(ctx, r, r.Attempt); err != nil {
@@ -418,7 +423,7 @@ func noIdentity() error {
 // finish stores what came of an attempt.
 func (e *Engine) finish(ctx context.Context, tx Tx, a *attempt, got answer) error {
 	r := a.request
-	if _, err := lockLane(ctx, tx, r); err != nil {
+	if err := tx.LockLane(ctx, r.AppName, laneOf(r)); err != nil {
 		return err
 	}
 	r.Connector = got.trace.Connector

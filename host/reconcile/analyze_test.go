@@ -277,12 +277,13 @@ func TestOtherLinkRulesWhileARunIsAnalyzedLetItBeginAnew(t *testing.T) {
 		r := w.start(reconcile.RunOptions{})
 		steps := 0
 		w.stop = func() error {
-			if steps++; steps == 7 {
+			if steps++; steps >= 13 {
 				return errCut
 			}
 			return nil
 		}
 		require.ErrorIs(t, w.engine.Work(t.Context(), r.Id), errCut)
+		w.stop = nil
 		require.Equal(t, host.StateAnalyzing, w.request(r.Id).State)
 		w.relink(byName)
 		require.Equal(t, host.Linked, func() host.LinkState { r = w.work(r); return w.staged(r)["1"].LinkState }())

@@ -50,7 +50,7 @@ func (w *clocked) Supports(app *host.UserProvisioningConfig, _ pdk.Operation) (b
 
 func eachClocked(t *testing.T, fn func(t *testing.T, w *clocked)) {
 	storetest.Each(t, func(t *testing.T, url string) {
-		s, err := store.Open(t.Context(), url, store.Options{})
+		s, err := store.Open(t.Context(), url, store.Options{Rehearse: true})
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, s.Close()) })
 		w := &clocked{t: t, store: s, now: time.Date(2026, 3, 2, 1, 30, 0, 0, time.UTC)}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -85,9 +86,18 @@ func (t *Tx) time(v time.Time) any {
 type record struct {
 	table   string
 	columns string // "a, b, c"
-	fields  []*schema.Field
 	insert  string // but for the number, which it returns
-	update  string // "a = ?, b = ?" but for the number
+	update  string // "a = ?, b = ?" of what may change
+	// fields are those of insert, changing those of update.
+	fields, changing []*schema.Field
+}
+
+// fixed are the columns of a record that never change. To name them in an
+// update costs the indexes that they are in: a database writes those anew, even
+// with the same values.
+var fixed = map[string][]string{
+	"user_provisioning_requests": {"id", "operation", "app_name", "connected_app_id", "user_prov_config_id", "user_id", "parent_id", "created_date"},
+	"user_prov_accounts":         {"id", "app_name", "created_date"},
 }
 
 var records sync.Map // *record by type and dialect
@@ -110,7 +120,11 @@ func (t *Tx) recordOf(model any) *record {
 			continue
 		}
 		r.fields = append(r.fields, f)
-		own, marks, sets = append(own, f.Name), append(marks, "?"), append(sets, f.Name+" = ?")
+		own, marks = append(own, f.Name), append(marks, "?")
+		if !slices.Contains(fixed[table.Name], f.Name) {
+			r.changing = append(r.changing, f)
+			sets = append(sets, f.Name+" = ?")
+		}
 	}
 	r.columns = strings.Join(names, ", ")
 	r.insert = "INSERT INTO " + r.table + " (" + strings.Join(own, ", ") + ") VALUES (" + strings.Join(marks, ", ") + ")"
@@ -119,11 +133,11 @@ func (t *Tx) recordOf(model any) *record {
 	return r
 }
 
-// values are a record's, but for its number, as the database takes them.
-func (r *record) values(model any) ([]any, error) {
+// valuesOf are a record's, as the database takes them.
+func valuesOf(model any, fields []*schema.Field) ([]any, error) {
 	v := reflect.ValueOf(model).Elem()
-	out := make([]any, len(r.fields))
-	for i, f := range r.fields {
+	out := make([]any, len(fields))
+	for i, f := range fields {
 		field := f.Value(v)
 		switch {
 		case f.NullZero && f.HasZeroValue(v), field.Kind() == reflect.Pointer && field.IsNil():
@@ -147,7 +161,7 @@ func (r *record) values(model any) ([]any, error) {
 // insert stores a new record and reads its number.
 func (t *Tx) insert(ctx context.Context, model any, number *int64) error {
 	r := t.recordOf(model)
-	values, err := r.values(model)
+	values, err := valuesOf(model, r.fields)
 	if err != nil {
 		return err
 	}
@@ -158,7 +172,7 @@ func (t *Tx) insert(ctx context.Context, model any, number *int64) error {
 // did.
 func (t *Tx) change(ctx context.Context, model any, where string, args ...any) (bool, error) {
 	r := t.recordOf(model)
-	values, err := r.values(model)
+	values, err := valuesOf(model, r.changing)
 	if err != nil {
 		return false, err
 	}

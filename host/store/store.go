@@ -30,7 +30,12 @@ import (
 )
 
 // Options are for [Open].
-type Options struct{ Logger *slog.Logger }
+type Options struct {
+	Logger *slog.Logger
+	// Rehearse lets every transaction that writes run once and be undone before
+	// it counts: for tests that it may run again.
+	Rehearse bool
+}
 
 // Store is one organisation's database.
 type Store struct {
@@ -42,7 +47,9 @@ type Store struct {
 	reader  *bun.DB
 	lock    *flock.Flock
 	// configs are the apps' configs as last read, by app.
-	configs sync.Map
+	configs  sync.Map
+	rehearse bool
+	combiner combiner // on SQLite
 }
 
 // Open connects to sqlite://path or postgres://…, and brings the schema up to
@@ -64,6 +71,7 @@ func Open(ctx context.Context, databaseURL string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.rehearse = o.Rehearse
 	if err := s.prepare(ctx, o.Logger); err != nil {
 		return nil, errors.Join(s.explain(err), s.Close())
 	}
@@ -91,7 +99,7 @@ func openSQLite(databaseURL string) (*Store, error) {
 	}
 	file := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}).String()
 	pragmas := "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=foreign_keys(1)"
-	s := &Store{dialect: "sqlite", url: databaseURL, lock: lock}
+	s := &Store{dialect: "sqlite", url: databaseURL, lock: lock, combiner: combiner{longest: longestCombined}}
 	if s.write, err = sql.Open("provost-sqlite", file+pragmas+"&_txlock=immediate"); err != nil {
 		return nil, errors.Join(err, lock.Unlock())
 	}
@@ -200,13 +208,27 @@ func (s *Store) Ping(ctx context.Context) error { return s.explain(s.read.PingCo
 // another is begun again.
 const mostTries = 5
 
-// Update runs fn in a transaction that may write. fn may run again when the
-// database asks for it, so it must have no effect of its own outside.
+var errRehearsed = errors.New("it was only rehearsed")
+
+// Update runs fn in a transaction that may write. fn may run again, and on
+// another goroutine, so it must have no effect of its own outside.
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
+	undo, dry := func() {}, host.DryRunOf(ctx)
+	if dry != nil {
+		undo = dry.Mark()
+	}
+	if s.rehearse {
+		_ = s.once(ctx, s.writer, nil, func(t *Tx) error { return errors.Join(fn(t), errRehearsed) })
+		undo()
+	}
+	if s.dialect == "sqlite" && dry == nil {
+		return s.explain(s.combine(ctx, fn))
+	}
 	for try := 1; ; try++ {
 		err := s.once(ctx, s.writer, nil, fn)
 		var pg *pgconn.PgError
 		if try < mostTries && errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01") {
+			undo()
 			continue
 		}
 		return s.explain(err)

@@ -243,6 +243,15 @@ func (t *Tx) Request(ctx context.Context, id string) (*host.UserProvisioningRequ
 	return r, notFound(err, "there is no request %s", id)
 }
 
+// LaneOf returns a request of which only AppName, UserId and UserProvAccountId
+// are filled in: where it stands.
+func (t *Tx) LaneOf(ctx context.Context, id string) (*host.UserProvisioningRequest, error) {
+	r := &host.UserProvisioningRequest{Id: id}
+	err := t.db.Tx.QueryRowContext(ctx, t.numbered("SELECT app_name, COALESCE(user_id, ''), COALESCE(user_prov_account_id, '') FROM user_provisioning_requests WHERE id = ?"), id).
+		Scan(&r.AppName, &r.UserId, &r.UserProvAccountId)
+	return r, notFound(err, "there is no request %s", id)
+}
+
 // RequestByNumber returns UPR-n.
 func (t *Tx) RequestByNumber(ctx context.Context, n int64) (*host.UserProvisioningRequest, error) {
 	r := new(host.UserProvisioningRequest)

@@ -3,8 +3,6 @@ package store
 import (
 	"context"
 
-	"github.com/uptrace/bun"
-
 	"github.com/provosthq/provost/host"
 )
 
@@ -12,8 +10,13 @@ import (
 // knowing whether they made an account, newest first.
 func (t *Tx) UncertainRequests(ctx context.Context, app, userID string) ([]*host.UserProvisioningRequest, error) {
 	var list []*host.UserProvisioningRequest
-	return list, t.db.NewSelect().Model(&list).Where("app_name = ?", app).Where("user_id = ?", userID).Where("uncertain").
-		Where("state IN (?)", bun.List([]host.RequestState{host.StateFailed, host.StateRetried, host.StateManuallyCompleted})).
-		Where("operation IN (?)", bun.List([]host.Operation{host.Create, host.Update, host.Activate, host.Reactivate})).
-		OrderExpr("number DESC").Limit(10).Scan(ctx)
+	return list, t.scan(ctx, &list, "SELECT "+t.recordOf((*host.UserProvisioningRequest)(nil)).columns+
+		" FROM user_provisioning_requests WHERE app_name = ? AND user_id = ? AND uncertain AND state IN ("+unknownEnd+") AND operation IN ("+makers+") ORDER BY number DESC LIMIT 10", app, userID)
 }
+
+// unknownEnd are the states of a request that ended and may still have been
+// done; makers the operations that can make an account.
+var (
+	unknownEnd = quoted([]host.RequestState{host.StateFailed, host.StateRetried, host.StateManuallyCompleted})
+	makers     = quoted([]host.Operation{host.Create, host.Update, host.Activate, host.Reactivate})
+)

@@ -1,0 +1,14 @@
+package store
+
+import "time"
+
+// Patient lets transactions go together however long they take.
+func (s *Store) Patient() { s.combiner.longest = time.Hour }
+
+// Waiting counts the transactions that wait for SQLite's writer, with the one
+// that leads until it has begun.
+func (s *Store) Waiting() int {
+	s.combiner.mu.Lock()
+	defer s.combiner.mu.Unlock()
+	return len(s.combiner.waiting)
+}
