@@ -30,10 +30,29 @@ func containsAny(s string, parts ...string) bool {
 	return false
 }
 
-// collectPage asks for one page and stores it with the offset of the next in
-// one transaction: a crash costs at most this page. done means that the job
-// has ended and another goes on later.
-func (e *Engine) collectPage(ctx context.Context, r *host.UserProvisioningRequest, app *host.UserProvisioningConfig) (done bool, err error) {
+// page is a page that is asked for, or was.
+type page struct {
+	// Of the request as it was: who changes it wants another page.
+	attempt, retry      int
+	offset, state, mode string
+
+	out   pdk.Output
+	trace host.CallTrace
+	err   error
+	ended chan struct{}
+	stop  context.CancelFunc
+}
+
+// drop ends the asking.
+func (p *page) drop() {
+	if p != nil {
+		p.stop()
+		<-p.ended
+	}
+}
+
+// ask begins to ask for the page at which r stands, at a time.
+func (e *Engine) ask(ctx context.Context, r *host.UserProvisioningRequest, app *host.UserProvisioningConfig, at time.Time) *page {
 	in := pdk.Input{
 		UserProvisioningRequestId: r.Id, NamedCredDevName: app.NamedCredentialId, Operation: pdk.OpReconcile, ObjectClass: pdk.ObjectClassAccount,
 		ReconFilter: r.ReconFilter, ReconOffset: r.ReconOffset, ReconState: r.ReconState, Mode: r.ReconMode, Parameters: r.Parameters,
@@ -41,10 +60,60 @@ func (e *Engine) collectPage(ctx context.Context, r *host.UserProvisioningReques
 		UserProvisioningRequest: &pdk.UserProvisioningRequest{Id: r.Id, Name: r.Name(), AppName: r.AppName, Operation: string(r.Operation),
 			ConnectedAppId: r.ConnectedAppId, State: string(r.State), UserProvConfigId: r.UserProvConfigId},
 	}
-	if done, err := e.wait(ctx, r, app); done || err != nil {
-		return done, err
+	p := &page{attempt: r.Attempt, retry: r.RetryCount, offset: r.ReconOffset, state: r.ReconState, mode: r.ReconMode, ended: make(chan struct{})}
+	ctx, p.stop = context.WithCancel(ctx)
+	pause := at.Sub(e.Now())
+	go func() {
+		defer close(p.ended)
+		if pause > 0 {
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				p.err = ctx.Err()
+				return
+			}
+		}
+		p.out, p.trace, p.err = e.Connectors.Call(ctx, app, pdk.OpReconcile, in)
+	}()
+	return p
+}
+
+// askAhead asks for the page at which r will stand, if its target can be asked
+// now; nil if not.
+func (e *Engine) askAhead(ctx context.Context, r *host.UserProvisioningRequest, app *host.UserProvisioningConfig) *page {
+	var at time.Time
+	if e.Targets != nil {
+		var waitsFor string
+		if err := e.Store.Update(ctx, func(tx Tx) (err error) {
+			at, waitsFor, _, err = e.Targets.Admit(ctx, tx, app, r)
+			return err
+		}); err != nil || waitsFor != "" {
+			return nil // when its turn comes, it is seen to
+		}
 	}
-	out, trace, callErr := e.Connectors.Call(ctx, app, pdk.OpReconcile, in)
+	return e.ask(ctx, r, app, at)
+}
+
+// collectPage asks for one page and stores it with the offset of the next in
+// one transaction: a crash costs at most this page, and the asking for the next
+// one, which goes on meanwhile (ahead). done means that the job has ended and
+// another goes on later.
+func (e *Engine) collectPage(ctx context.Context, r *host.UserProvisioningRequest, app *host.UserProvisioningConfig, ahead **page) (done bool, err error) {
+	p := *ahead
+	*ahead = nil
+	if p != nil && (p.attempt != r.Attempt || p.retry != r.RetryCount || p.offset != r.ReconOffset || p.state != r.ReconState || p.mode != r.ReconMode) {
+		p.drop()
+		p = nil
+	}
+	if p == nil {
+		if done, err := e.wait(ctx, r, app); done || err != nil {
+			return done, err
+		}
+		p = e.ask(ctx, r, app, e.Now())
+	}
+	<-p.ended
+	p.stop()
+	out, trace, callErr := p.out, p.trace, p.err
 	if callErr != nil {
 		if ctx.Err() != nil {
 			return false, ctx.Err()
@@ -62,6 +131,11 @@ func (e *Engine) collectPage(ctx context.Context, r *host.UserProvisioningReques
 		return false, host.Errorf(host.ConnectorFault, "%d pages in a row were empty and not the last; the paging does not advance (offset %q)", r.EmptyPages+1, r.ReconOffset)
 	case len(out.Accounts) > mostPerPage:
 		return false, host.Errorf(host.ConnectorFault, "the page at offset %q has %d accounts; the most is %d", r.ReconOffset, len(out.Accounts), mostPerPage)
+	}
+	if !ended {
+		then := *r
+		then.State, then.RetryCount, then.ReconOffset, then.ReconState = host.StateCollecting, 0, out.NextReconOffset, out.ReconState
+		*ahead = e.askAhead(ctx, &then, app)
 	}
 	return false, e.Store.Update(ctx, func(tx Tx) error {
 		if e.Targets != nil {

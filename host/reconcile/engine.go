@@ -205,9 +205,14 @@ func (e *Engine) Commit(ctx context.Context, tx Tx, id string) (*host.UserProvis
 // it before stores nothing from now on.
 func (e *Engine) Work(ctx context.Context, id string) error {
 	attempt, err := e.begin(ctx, id)
+	for try := 1; host.CodeOf(err) == host.Conflict && try < mostTries; try++ { // the worker before stored something meanwhile
+		attempt, err = e.begin(ctx, id)
+	}
 	if err != nil {
 		return err
 	}
+	var ahead *page
+	defer func() { ahead.drop() }()
 	for {
 		var r *host.UserProvisioningRequest
 		var app *host.UserProvisioningConfig
@@ -238,7 +243,7 @@ func (e *Engine) Work(ctx context.Context, id string) error {
 		done := false
 		switch r.State {
 		case host.StateNew, host.StateCollecting:
-			done, err = e.collectPage(ctx, r, app)
+			done, err = e.collectPage(ctx, r, app, &ahead)
 		case host.StateCollected:
 			if done, err = e.verify(ctx, r, app); err != nil || done {
 				break
@@ -296,7 +301,13 @@ func (e *Engine) begin(ctx context.Context, id string) (attempt int, err error) 
 		next := *r
 		next.Attempt++
 		attempt = next.Attempt
-		return tx.UpdateRequest(ctx, &next, r.Attempt)
+		if err := tx.UpdateRequest(ctx, &next, r.Attempt); err != nil {
+			return err
+		}
+		if next.Attempt == 1 {
+			return e.log(ctx, tx, &next, "begun", "", nil)
+		}
+		return e.log(ctx, tx, &next, "resumed", fmt.Sprintf("attempt %d goes on from where the last one ended: %s, %d pages", next.Attempt, next.State, next.ReconPages), nil)
 	})
 	return attempt, err
 }
