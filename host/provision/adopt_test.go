@@ -1,6 +1,7 @@
 package provision_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -126,6 +127,53 @@ func TestWhatWasPendingAndThenFailedIsLookedForBeforeItIsMadeAgain(t *testing.T)
 		require.Equal(t, []string{"create ada", "check ada", "read ada"}, w.target.done())
 		require.Equal(t, "Create Completed", w.outline()[1])
 	})
+}
+
+func TestWhatWasPendingAndThenDoneByHandIsLookedForBeforeItIsMadeAgain(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.app("acme")
+		w.target.next(pdk.OpCreate, reply{out: &pdk.Output{Pending: &pdk.Pending{Token: "ticket"}}, acts: true})
+		u := w.user("ada", []string{"acme"})
+		w.run()
+		asked := w.last()
+		w.do(func(ctx context.Context, tx harnessTx) error {
+			_, err := w.engine.CompleteManually(ctx, tx, asked.Id, "made in the app's own pages")
+			return err
+		})
+		w.change(u.Id, func(u *host.User) { u.Username = "ada.king" })
+		w.settle()
+		require.Equal(t, []string{"ada.king"}, w.target.names(), "one account, renamed")
+		require.Equal(t, 1, w.target.made)
+	})
+}
+
+// An Update of somebody who has no account makes one, so it is needless, or to
+// be followed by the end of the account, when the person leaves.
+func TestAnUpdateThatWouldMakeTheAccountGoesWithItsPerson(t *testing.T) {
+	for name, prepare := range map[string]func(w *world, id string){
+		"before it ran": func(w *world, id string) {},
+		"while it runs": func(w *world, id string) {
+			w.target.next(pdk.OpCreate, reply{out: &pdk.Output{Pending: &pdk.Pending{Token: "ticket"}}, acts: true})
+			w.run()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, w *world) {
+				w.app("acme", once)
+				w.target.next(pdk.OpCreate, fails(host.Internal))
+				u := w.user("ada", []string{"acme"})
+				w.run()
+				require.Equal(t, []string{"Create Failed"}, w.outline())
+				w.change(u.Id, func(u *host.User) { u.Title = "Countess" })
+				prepare(w, u.Id)
+				w.change(u.Id, disable)
+				w.settle()
+				for _, name := range w.target.names() {
+					require.Equal(t, "(ada)", name, "%v", w.outline())
+				}
+			})
+		})
+	}
 }
 
 func TestAFrozenPersonIsFrozenOnceThereIsAnAccount(t *testing.T) {

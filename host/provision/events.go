@@ -201,12 +201,13 @@ func (e *Engine) followIn(ctx context.Context, tx Tx, app *host.UserProvisioning
 		}
 	}
 	p := project(account, open)
-	if !is.on && !p.exists { // one that was made without our knowing it is taken away, too
+	exists := account != nil
+	if !is.on && !exists { // one that was made without our knowing it is taken away, too
 		left, err := tx.UncertainRequests(ctx, app.AppName, after.Id)
 		if err != nil {
 			return 0, err
 		}
-		if len(left) > 0 {
+		if exists = len(left) > 0; exists && !p.exists {
 			p.exists, p.active = true, true
 		}
 	}
@@ -225,7 +226,7 @@ func (e *Engine) followIn(ctx context.Context, tx Tx, app *host.UserProvisioning
 			return made, err
 		}
 		absorbed := false
-		if absorbed, open, err = e.coalesce(ctx, tx, open, r, was.on && !is.on, account != nil); err != nil {
+		if absorbed, open, err = e.coalesce(ctx, tx, open, r, was.on && !is.on, exists); err != nil {
 			return made, err
 		}
 		if absorbed {
@@ -463,6 +464,7 @@ func (e *Engine) CompleteManually(ctx context.Context, tx Tx, id, note string) (
 	if !r.State.MayBecome(host.StateManuallyCompleted) || r.InFlight {
 		return nil, host.Errorf(host.Conflict, "%s is %s and can't be completed by hand now", r.Name(), r.State)
 	}
+	r.Uncertain = r.Uncertain || r.PendingToken != "" // the target goes on with it all the same
 	return r, e.end(ctx, tx, r, r.Attempt, host.StateManuallyCompleted, "completed by hand", note, nil)
 }
 

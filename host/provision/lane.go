@@ -160,7 +160,7 @@ var inverse = map[host.Operation][]host.Operation{
 // coalesce tries to do without the request r of an event, because what waits in
 // its lane can take it in, or is undone by it. It returns what is open
 // afterwards. leaves says that the event takes the user out of the app, exists
-// that the user has an account.
+// that the user has an account, or may have one.
 func (e *Engine) coalesce(ctx context.Context, tx Tx, open []*host.UserProvisioningRequest, r *host.UserProvisioningRequest, leaves, exists bool) (absorbed bool, _ []*host.UserProvisioningRequest, err error) {
 	// Only the end of the lane may change: what is before it comes first.
 	begin := len(open)
@@ -174,19 +174,22 @@ func (e *Engine) coalesce(ctx context.Context, tx Tx, open []*host.UserProvision
 		last--
 	}
 	if leaves {
-		// A Create that nobody has approved is needless, too, whoever made it.
+		// What would make the account is needless. So is a Create that nobody has
+		// approved, whoever made it.
 		from := len(open)
 		for from > 0 && (waiting(open[from-1]) || open[from-1].State == host.StateNew && open[from-1].ApprovalStatus == host.ApprovalRequired) {
 			from--
 		}
-		if i := slices.IndexFunc(open[from:], func(w *host.UserProvisioningRequest) bool { return w.Operation == host.Create }); i >= 0 {
+		if i := slices.IndexFunc(open[from:], func(w *host.UserProvisioningRequest) bool {
+			return w.Operation == host.Create || !exists && makes(w.Operation)
+		}); i >= 0 {
 			why := fmt.Sprintf("needless before it ran: %s", r.Reason)
 			for _, w := range slices.Backward(open[from+i:]) {
 				if err := e.end(ctx, tx, w, w.Attempt, host.StateCancelled, "coalesced", why, nil); err != nil {
 					return false, nil, err
 				}
 			}
-			return !exists, open[:from+i], nil
+			return !exists && !project(nil, open[:from+i]).exists, open[:from+i], nil
 		}
 	}
 	if last < 0 {
@@ -243,6 +246,11 @@ func (e *Engine) withdrawDeletes(ctx context.Context, tx Tx, open []*host.UserPr
 // run.
 type projection struct{ exists, active, frozen bool }
 
+// makes tells whether an operation makes the account where there is none.
+func makes(op host.Operation) bool {
+	return op == host.Create || op == host.Update || op == host.Activate || op == host.Reactivate
+}
+
 func project(account *host.UserProvAccount, open []*host.UserProvisioningRequest) projection {
 	var p projection
 	if account != nil {
@@ -252,10 +260,11 @@ func project(account *host.UserProvAccount, open []*host.UserProvisioningRequest
 		if r.Preview {
 			continue
 		}
-		switch r.Operation {
-		case host.Create:
+		if !p.exists && makes(r.Operation) {
 			p.exists, p.active = true, true
-		case host.Activate, host.Reactivate:
+		}
+		switch r.Operation {
+		case host.Create, host.Activate, host.Reactivate:
 			p.active = true
 		case host.Deactivate:
 			p.active = false
