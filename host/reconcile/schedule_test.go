@@ -211,3 +211,27 @@ func TestJitterIsTheSameForOneOccurrenceOnEveryMachine(t *testing.T) {
 	require.True(t, differ)
 	require.True(t, reconcile.Next(&host.UserProvisioningConfig{}, last).IsZero())
 }
+
+// Many machines look at the schedule in the same moment.
+func TestMachinesThatScheduleAtOnceStartOneRun(t *testing.T) {
+	eachClocked(t, func(t *testing.T, w *clocked) {
+		apps := []string{"a", "b", "c"}
+		for _, app := range apps {
+			w.app(app, host.ReconcilePolicy{Schedule: "0 2 * * *"}, "")
+		}
+		w.pass(0)
+		for day := 1; day <= 3; day++ {
+			w.now = w.now.Add(24 * time.Hour)
+			errs := make(chan error, 8)
+			for range cap(errs) {
+				machine := reconcile.New(reconcile.Options{Store: w, Connectors: w, Now: func() time.Time { return w.now },
+					Rules: func(string) (reconcile.Rules, error) { return nil, nil }})
+				go func() { errs <- machine.Schedule(t.Context()) }()
+			}
+			for range cap(errs) {
+				require.NoError(t, <-errs)
+			}
+			require.Len(t, w.runs(true), day*len(apps))
+		}
+	})
+}
