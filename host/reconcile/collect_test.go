@@ -50,11 +50,10 @@ func TestWhatIsStagedIsTheUnionOfThePages(t *testing.T) {
 			spoilt := 0
 			w.page = func(in pdk.Input) (pdk.Output, error) {
 				asked[in.ReconOffset]++
-				if calls++; fails[calls-1] && spoilt < 6 { // eight in a row would end the run
+				if calls++; fails[calls-1] && spoilt < 6 { // eight before a page is stored would end the run
 					spoilt++
 					return pdk.Output{}, host.Errorf(host.Unavailable, "not now")
 				}
-				spoilt = 0
 				return answer(in)
 			}
 			r := w.start(reconcile.RunOptions{})
@@ -77,6 +76,7 @@ func TestWhatIsStagedIsTheUnionOfThePages(t *testing.T) {
 			}
 			for state := host.StateNew; state != host.StateAnalyzed; state = w.request(r.Id).State {
 				require.Less(rt, transactions, 2000, "it does not get on")
+				require.False(rt, state.Ended(), "%s", state)
 				if err := w.engine.Work(t.Context(), r.Id); err != nil {
 					require.ErrorIs(rt, err, errCut)
 					w.restart(0)
