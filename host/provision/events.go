@@ -182,18 +182,12 @@ func (e *Engine) followIn(ctx context.Context, tx Tx, app *host.UserProvisioning
 			return 0, nil
 		}
 	}
-	if err := tx.LockLane(ctx, app.AppName, after.Id); err != nil {
-		return 0, err
-	}
-	open, err := tx.OpenLaneRequests(ctx, app.AppName, after.Id)
-	if err != nil {
-		return 0, err
-	}
-	account, err := tx.AccountByUser(ctx, app.AppName, after.Id)
-	if host.CodeOf(err) == host.NotFound {
-		account = nil
-	} else if err != nil {
-		return 0, err
+	var open []*host.UserProvisioningRequest
+	var account *host.UserProvAccount
+	if before != nil { // who is new has neither, and nobody else knows of him
+		if open, account, err = e.lane(ctx, tx, app.AppName, after.Id); err != nil {
+			return 0, err
+		}
 	}
 	if is.on {
 		if open, err = e.withdrawDeletes(ctx, tx, open, after.DisplayName()+" "+is.by); err != nil {
@@ -239,6 +233,23 @@ func (e *Engine) followIn(ctx context.Context, tx Tx, app *host.UserProvisioning
 		made++
 	}
 	return made, nil
+}
+
+// lane locks the lane of a user, and returns what is open there and the account,
+// nil if there is none.
+func (e *Engine) lane(ctx context.Context, tx Tx, app, userID string) ([]*host.UserProvisioningRequest, *host.UserProvAccount, error) {
+	if err := tx.LockLane(ctx, app, userID); err != nil {
+		return nil, nil, err
+	}
+	open, err := tx.OpenLaneRequests(ctx, app, userID)
+	if err != nil {
+		return nil, nil, err
+	}
+	account, err := tx.AccountByUser(ctx, app, userID)
+	if host.CodeOf(err) == host.NotFound {
+		return open, nil, nil
+	}
+	return open, account, err
 }
 
 // resolve turns an operation that the app does not allow or the connector lacks

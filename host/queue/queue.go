@@ -106,7 +106,7 @@ func New(ctx context.Context, db *sql.DB, dialect, url string, o Options, work f
 		q.working = true
 		workers := max(1, o.Workers)
 		turns := make(chan struct{}, workers)
-		config.Queues = map[string]river.QueueConfig{Provision: {MaxWorkers: fetchedAhead * workers, FetchCooldown: 20 * time.Millisecond}, Urgent: {MaxWorkers: urgentWorkers}, Reconcile: {MaxWorkers: max(1, o.ReconcileWorkers)}, Plan: {MaxWorkers: 1}}
+		config.Queues = map[string]river.QueueConfig{Provision: {MaxWorkers: fetchedAhead * workers, FetchCooldown: 10 * time.Millisecond}, Urgent: {MaxWorkers: urgentWorkers}, Reconcile: {MaxWorkers: max(1, o.ReconcileWorkers)}, Plan: {MaxWorkers: 1}}
 		config.Workers = river.NewWorkers()
 		river.AddWorker(config.Workers, river.WorkFunc(func(ctx context.Context, job *river.Job[args]) error {
 			if job.Args.Queue == Provision {
