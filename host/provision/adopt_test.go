@@ -176,6 +176,53 @@ func TestAnUpdateThatWouldMakeTheAccountGoesWithItsPerson(t *testing.T) {
 	}
 }
 
+// The answer to a Delete was lost, and the person comes back before anybody has
+// looked at it: whether the account is gone or there, there is one in the end.
+func TestAPersonWhoComesBackAfterADeleteOfWhichNothingWasHeardHasOneAccount(t *testing.T) {
+	for name, back := range map[string]func(*host.User){
+		"as before":     enable,
+		"with a change": func(u *host.User) { enable(u); u.Title = "Countess" },
+	} {
+		for done, reply := range map[string]reply{"done": lost(), "not done": {err: &host.Error{Code: host.Unavailable, Message: "cut off", Uncertain: true}}} {
+			t.Run(name+" "+done, func(t *testing.T) {
+				each(t, func(t *testing.T, w *world) {
+					w.app("acme", once, func(c *host.UserProvisioningConfig) { c.OnDisable = host.DoDelete })
+					u := w.user("ada", []string{"acme"})
+					w.run()
+					w.target.next(pdk.OpDelete, reply)
+					w.change(u.Id, disable)
+					w.settle()
+					require.Equal(t, []string{"Create Completed", "Delete Failed"}, w.outline())
+					w.change(u.Id, back)
+					w.settle()
+					require.Equal(t, []string{"ada"}, w.target.names(), "%v", w.outline())
+					require.Equal(t, w.there(t).ID, w.account(u.Id, "acme").ExternalUserId)
+					require.True(t, w.account(u.Id, "acme").Active)
+				})
+			})
+		}
+	}
+}
+
+// A target that says NotFound by mistake has deleted nobody.
+func TestANotFoundAloneMakesNoSecondAccount(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.app("acme", once, func(c *host.UserProvisioningConfig) { c.OnDisable = host.DoDelete })
+		u := w.user("ada", []string{"acme"})
+		w.run()
+		w.target.next(pdk.OpDelete, reply{err: &host.Error{Code: host.Unavailable, Message: "cut off", Uncertain: true}})
+		w.change(u.Id, disable)
+		w.settle()
+		w.change(u.Id, enable)
+		w.settle()
+		w.target.next(pdk.OpUpdate, fails(host.NotFound))
+		w.change(u.Id, func(u *host.User) { u.Title = "Countess" })
+		w.settle()
+		require.Equal(t, "Update Failed", w.outline()[len(w.outline())-1])
+		require.Equal(t, 1, w.target.made)
+	})
+}
+
 func TestAFrozenPersonIsFrozenOnceThereIsAnAccount(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		w.app("acme", once)

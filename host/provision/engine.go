@@ -39,6 +39,9 @@ type Tx interface {
 	// UncertainRequests returns the requests of a lane that ended without anybody
 	// knowing whether they made an account, newest first.
 	UncertainRequests(ctx context.Context, app, userID string) ([]*host.UserProvisioningRequest, error)
+	// UncertainDelete names a Delete of a lane that ended without anybody knowing
+	// whether it was done; "" for none.
+	UncertainDelete(ctx context.Context, app, userID string) (string, error)
 	InsertLog(ctx context.Context, l *host.UserProvisioningLog) error
 
 	Account(ctx context.Context, id string) (*host.UserProvAccount, error)

@@ -205,6 +205,13 @@ func (e *Engine) followIn(ctx context.Context, tx Tx, app *host.UserProvisioning
 			p.exists, p.active = true, true
 		}
 	}
+	if is.on && !was.on && account != nil && p.exists { // one that may have been deleted is looked for, and made if need be
+		by, err := tx.UncertainDelete(ctx, app.AppName, after.Id)
+		if err != nil {
+			return 0, err
+		}
+		p.exists = by == ""
+	}
 	list, err := e.consequences(app, rules, before, after, was, is, account, p)
 	if err != nil {
 		return 0, err

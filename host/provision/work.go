@@ -249,6 +249,9 @@ type answer struct {
 	asCreate bool
 	// nothing: there was no account to do it to.
 	nothing bool
+	// deletedBy is the name of a Delete that ended without anybody knowing whether
+	// it was done, and that has been: the account is gone.
+	deletedBy string
 }
 
 // input makes the input of a call.
@@ -298,7 +301,12 @@ func (e *Engine) perform(ctx context.Context, a *attempt) answer {
 		return done
 	}
 	if r.Operation == host.Create && a.account != nil {
-		return e.bring(ctx, a, answer{details: "the account was there already"})
+		found := answer{details: "the account was there already"}
+		if e.deletedAfterAll(ctx, a, &found); found.deletedBy != "" {
+			found.err = host.Errorf(host.NotFound, "account %s is gone", a.account.ExternalUserId)
+			return found
+		}
+		return e.bring(ctx, a, found)
 	}
 	if r.Operation == host.Create || r.Operation == host.Update && a.account == nil {
 		if r.Operation == host.Update && !a.app.Allows(host.Create) {
@@ -339,6 +347,8 @@ func (e *Engine) perform(ctx context.Context, a *attempt) answer {
 	switch {
 	case host.CodeOf(done.err) == host.NotFound && r.Operation == host.Delete:
 		done.err, done.details = nil, "it was gone already"
+	case host.CodeOf(done.err) == host.NotFound:
+		e.deletedAfterAll(ctx, a, &done)
 	case host.CodeOf(done.err) == host.Conflict:
 		// Somebody else changed it: take its present version to the next try.
 		if now := e.call(ctx, a, pdk.OpRead); now.err == nil {
@@ -346,6 +356,33 @@ func (e *Engine) perform(ctx context.Context, a *attempt) answer {
 		}
 	}
 	return done
+}
+
+// deletedAfterAll tells whether an account that the target may not have was
+// deleted by a request of ours that did not hear of it. Where there is none, a
+// NotFound may be the target's mistake, and is for a person or a reconciliation
+// to see.
+func (e *Engine) deletedAfterAll(ctx context.Context, a *attempt, done *answer) {
+	var by string
+	err := e.Store.View(ctx, func(tx Tx) (err error) {
+		by, err = tx.UncertainDelete(ctx, a.request.AppName, a.request.UserId)
+		return err
+	})
+	if err != nil || by == "" {
+		return // the NotFound stands
+	}
+	canRead, err := e.Connectors.Supports(a.app, pdk.OpRead)
+	if err != nil || !canRead && done.err == nil {
+		return
+	}
+	if canRead && a.request.Operation != host.Read {
+		again := e.call(ctx, a, pdk.OpRead)
+		done.trace.Callouts = append(done.trace.Callouts, again.trace.Callouts...)
+		if host.CodeOf(again.err) != host.NotFound {
+			return
+		}
+	}
+	done.deletedBy = by
 }
 
 // lookUp asks the target for the account of a user that we know of no account
@@ -492,7 +529,8 @@ func (e *Engine) failed(ctx context.Context, tx Tx, a *attempt, got answer, trac
 	if most == 0 {
 		most = defaultMaxAttempts
 	}
-	if own {
+	another := got.deletedBy != "" && makes(r.Operation) // the next attempt makes another account
+	if own = own && !another; own {
 		r.Failures++
 	}
 	if code == host.Conflict && a.account != nil && got.out.Version != "" {
@@ -503,8 +541,15 @@ func (e *Engine) failed(ctx context.Context, tx Tx, a *attempt, got answer, trac
 	}
 	details := fmt.Sprintf("%s: %s", code, r.ErrorMessage)
 	now := e.Now().UTC()
+	if got.deletedBy != "" {
+		a.account.DeletedDate, a.account.Active, a.account.LastModifiedDate = &now, false, now
+		if err := tx.PutAccount(ctx, a.account); err != nil {
+			return err
+		}
+		details += "; " + got.deletedBy + " has deleted it after all"
+	}
 	switch {
-	case !code.Retryable() && !uncertain:
+	case !code.Retryable() && !uncertain && !another:
 		return e.end(ctx, tx, r, r.Attempt, host.StateFailed, "failed", details, trace)
 	case own && r.Failures >= most:
 		return e.end(ctx, tx, r, r.Attempt, host.StateFailed, "failed", fmt.Sprintf("%s; that was failure %d of %d, a person must look", details, r.Failures, most), trace)

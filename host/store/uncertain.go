@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 
 	"github.com/provosthq/provost/host"
 )
@@ -12,6 +14,17 @@ func (t *Tx) UncertainRequests(ctx context.Context, app, userID string) ([]*host
 	var list []*host.UserProvisioningRequest
 	return list, t.scan(ctx, &list, "SELECT "+t.recordOf((*host.UserProvisioningRequest)(nil)).columns+
 		" FROM user_provisioning_requests WHERE app_name = ? AND user_id = ? AND uncertain AND state IN ("+unknownEnd+") AND operation IN ("+makers+") ORDER BY number DESC LIMIT 10", app, userID)
+}
+
+// UncertainDelete names the newest Delete of a lane that ended without anybody
+// knowing whether it was done; "" for none.
+func (t *Tx) UncertainDelete(ctx context.Context, app, userID string) (string, error) {
+	r := new(host.UserProvisioningRequest)
+	err := t.one(ctx, r, "app_name = ? AND user_id = ? AND uncertain AND operation = 'Delete' AND state IN ("+unknownEnd+") ORDER BY number DESC", app, userID)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return r.Name(), err
 }
 
 // unknownEnd are the states of a request that ended and may still have been
