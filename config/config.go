@@ -124,6 +124,7 @@ type Credential struct {
 	APIKey    *APIKey          `yaml:"api_key" doc:"A key in a header of its own."`
 	OAuth2    *OAuth2          `yaml:"oauth2" doc:"OAuth 2.0."`
 	TLS       TLS              `yaml:"tls" doc:"Whom to trust and who we are."`
+	Networks  []string         `yaml:"networks" doc:"Networks besides the public Internet in which the endpoint may be: loopback, private, or prefixes such as 10.1.0.0/16. An endpoint that is itself an address, or localhost, needs none."`
 	Timeout   time.Duration    `yaml:"timeout" default:"30s" doc:"Time for one HTTP request."`
 	Limits    CredentialLimits `yaml:"limits" doc:"Bounds on what the target may send."`
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -51,6 +52,9 @@ type daemon struct {
 	metrics   *metrics.Metrics
 	registry  *prometheus.Registry
 
+	// listeners are the addresses that we listen on.
+	listeners atomic.Pointer[[]netip.AddrPort]
+
 	// current is replaced as a whole by a reload.
 	current atomic.Pointer[running]
 	// chores are what is done from time to time, until halt.
@@ -91,7 +95,7 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 		return nil, err
 	}
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	d.egress = egress{callout.New(callout.Options{Logger: log, Sealer: sealer, Observe: d.metrics.Callout})}
+	d.egress = egress{callout.New(callout.Options{Logger: log, Sealer: sealer, Observe: d.metrics.Callout, Own: d.isListener})}
 	d.catalogue = connector.New(connector.Options{Sandbox: d.sandbox, Egress: d.egress, Logger: log, Observe: func(o connector.Observation) {
 		d.metrics.Call(metrics.Call{Connector: o.Connector, Operation: o.Operation, Outcome: o.Outcome, Limit: o.Limit,
 			Took: o.Duration, Waited: o.Waited, MemoryBytes: o.MemoryBytes, Fuel: o.Fuel})
@@ -508,6 +512,7 @@ func (d *daemon) listen(ctx context.Context, cfg *config.Config) error {
 		d.log.Info("listening", "for", key, "address", l.Addr().String())
 	}
 	begin("socket", socket, d.handler())
+	var listeners []netip.AddrPort
 	metricsMux := http.NewServeMux()
 	metricsMux.Handle("GET /metrics", promhttp.HandlerFor(d.registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	metricsMux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
@@ -524,8 +529,12 @@ func (d *daemon) listen(ctx context.Context, cfg *config.Config) error {
 			err = errors.Join(err, host.Errorf(host.Unavailable, "listen.%s: %w", one.key, listenErr))
 			continue
 		}
+		if own, ok := l.Addr().(*net.TCPAddr); ok {
+			listeners = append(listeners, own.AddrPort())
+		}
 		begin(one.key, l, one.handler)
 	}
+	d.listeners.Store(&listeners)
 	if err == nil {
 		<-ctx.Done()
 	}
@@ -536,6 +545,13 @@ func (d *daemon) listen(ctx context.Context, cfg *config.Config) error {
 	}
 	tasks.Wait()
 	return err
+}
+
+// isListener tells whether an address is one that we listen on, which no
+// connector may call.
+func (d *daemon) isListener(to netip.AddrPort) bool {
+	list := d.listeners.Load()
+	return list != nil && callout.OwnListener(*list, to)
 }
 
 // loopbackOnly refuses what a web page of elsewhere could send to a loopback

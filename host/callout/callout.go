@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -36,6 +37,11 @@ type Options struct {
 	// Observe is told of each request; status 0 is one without an answer. May
 	// be nil.
 	Observe func(credential, method string, status int, took time.Duration)
+	// Own tells whether an address is one of the daemon's own listeners, which no
+	// request may go to; nil for none.
+	Own func(netip.AddrPort) bool
+	// Resolver resolves names; nil is the system's.
+	Resolver *net.Resolver
 }
 
 // Egress performs callouts. It may be used from many goroutines.
@@ -57,11 +63,20 @@ func New(o Options) *Egress {
 		o.Observe = func(string, string, int, time.Duration) {}
 	}
 	e := &Egress{options: o}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.Proxy = nil
+	transport := e.transport(reach{own: o.Own})
 	e.granted = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	e.current.Store(&map[string]*credential{})
 	return e
+}
+
+// transport dials only where it may.
+func (e *Egress) transport(r reach) *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.Proxy = nil // nothing of the environment changes where a secret goes
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		return r.dial(ctx, e.options.Resolver, network, address)
+	}
+	return t
 }
 
 // Apply replaces all credentials, or none if any is wrong: the error joins an
@@ -72,7 +87,7 @@ func (e *Egress) Apply(credentials []Credential) error {
 	next := make(map[string]*credential, len(credentials))
 	var errs []error
 	for _, c := range credentials {
-		ready, err := newCredential(c, e.options.Sealer)
+		ready, err := e.newCredential(c)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -271,6 +286,9 @@ func perform(ctx context.Context, client *http.Client, r Request, u *url.URL, he
 	req.Header = header
 	unsafe := r.Method != http.MethodGet && r.Method != http.MethodHead
 	answer, err := client.Do(req)
+	if refused := refusal(err); refused != nil {
+		return failed(pdk.Errorf(pdk.PermissionDenied, "%s", refused.why))
+	}
 	if err != nil {
 		e := pdk.Errorf(pdk.Unavailable, "the target did not answer: %s", reason(err))
 		e.Uncertain = unsafe && reached.Load()

@@ -43,6 +43,9 @@ type Credential struct {
 	OAuth2   OAuth2Config
 
 	TLS TLS
+	// Networks are those besides the public Internet in which the endpoint may
+	// be: Loopback, Private, or prefixes.
+	Networks []string
 	// Timeout bounds one request; 0 is 30 s.
 	Timeout time.Duration
 	// MaxResponseBytes bounds one answer; 0 is 16 MiB.
@@ -92,12 +95,12 @@ type credential struct {
 	token  tokenSource // OAuth2
 }
 
-func newCredential(c Credential, s *secret.Sealer) (*credential, error) {
+func (e *Egress) newCredential(c Credential) (*credential, error) {
 	field := func(name string) string { return "credentials." + c.Name + "." + name }
 	bad := func(name, format string, args ...any) error {
-		e := host.Errorf(host.InvalidInput, format, args...)
-		e.Field = field(name)
-		return e
+		wrong := host.Errorf(host.InvalidInput, format, args...)
+		wrong.Field = field(name)
+		return wrong
 	}
 	var errs []error
 	if c.Timeout <= 0 {
@@ -116,15 +119,23 @@ func newCredential(c Credential, s *secret.Sealer) (*credential, error) {
 		errs = append(errs, bad("endpoint", "holds a user; give it in basic"))
 	case base.RawQuery != "" || base.Fragment != "":
 		errs = append(errs, bad("endpoint", "has a query or a fragment; give the base URL alone"))
+	default:
+		if why := wrongHost(base.Hostname()); why != "" {
+			errs = append(errs, bad("endpoint", "%s", why))
+		}
+	}
+	within, err := newReach(c.Networks, e.options.Own)
+	if err != nil {
+		errs = append(errs, bad("networks", "%w", err))
 	}
 	out := &credential{Credential: c, base: base}
 	if c.Protocol != Anonymous {
 		if !c.Secret.IsSet() {
 			errs = append(errs, bad(string(c.Protocol), "has no secret"))
-		} else if out.secret, err = secret.Resolve(c.Secret, s); err != nil {
-			e := host.Errorf(host.CodeOf(err), "%w", err)
-			e.Field = field(string(c.Protocol))
-			errs = append(errs, e)
+		} else if out.secret, err = secret.Resolve(c.Secret, e.options.Sealer); err != nil {
+			wrong := host.Errorf(host.CodeOf(err), "%w", err)
+			wrong.Field = field(string(c.Protocol))
+			errs = append(errs, wrong)
 		} else if strings.ContainsAny(out.secret.Reveal(), "\r\n\x00") {
 			errs = append(errs, bad(string(c.Protocol), "the secret holds a line break"))
 		}
@@ -138,6 +149,8 @@ func newCredential(c Credential, s *secret.Sealer) (*credential, error) {
 	case OAuth2:
 		if u, err := url.Parse(c.OAuth2.TokenURL); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
 			errs = append(errs, bad("oauth2.token_url", "%q is no http or https URL", c.OAuth2.TokenURL))
+		} else if why := wrongHost(u.Hostname()); why != "" {
+			errs = append(errs, bad("oauth2.token_url", "%s", why))
 		}
 		if s := c.OAuth2.AuthStyle; s != "" && s != AuthAuto && s != AuthHeader && s != AuthParams {
 			errs = append(errs, bad("oauth2.auth_style", "%q is none of %s, %s, %s", s, AuthAuto, AuthHeader, AuthParams))
@@ -152,11 +165,10 @@ func newCredential(c Credential, s *secret.Sealer) (*credential, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport := e.transport(within)
 	transport.TLSClientConfig = tlsConfig
 	transport.MaxIdleConnsPerHost = 16
 	transport.MaxResponseHeaderBytes = 256 << 10
-	transport.Proxy = nil // nothing of the environment changes where a secret goes
 	out.client = &http.Client{Transport: transport, CheckRedirect: out.checkRedirect}
 	out.token = tokenSource{c: out}
 	return out, nil

@@ -125,6 +125,9 @@ func (s *tokenSource) fetchWith(ctx context.Context, style AuthStyle) (*oauth2.T
 // tokenError says what is wrong without the answer's body, which could repeat
 // what was sent.
 func tokenError(name string, err error) *pdk.Error {
+	if r := refusal(err); r != nil {
+		return pdk.Errorf(pdk.PermissionDenied, "the token endpoint of %s: %s", name, r.why)
+	}
 	var refused *oauth2.RetrieveError
 	if !errors.As(err, &refused) {
 		return pdk.Errorf(pdk.Unavailable, "the token endpoint of %s does not answer: %v", name, reason(err))
