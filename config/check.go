@@ -164,12 +164,6 @@ func (c *Config) checkPlugin(k *checker, p *Plugin, key string) {
 	if p.Digest != "" && !digest.MatchString(p.Digest) {
 		k.fail(key+".digest", "must be sha256: and 64 hex digits in lower case")
 	}
-	for i, host := range p.Hosts {
-		u, err := url.Parse("https://" + host)
-		if err != nil || u.Hostname() == "" || u.Host != host || strings.ContainsAny(host, "*?#/ ") {
-			k.fail(fmt.Sprintf("%s.hosts[%d]", key, i), "%q is no host or host:port", short(host))
-		}
-	}
 }
 
 func checkCredential(k *checker, c *Credential, key string) {

@@ -82,7 +82,7 @@ type Plugin struct {
 	Digest   string         `yaml:"digest" doc:"sha256 of the file, in hex; another file is refused."`
 	Settings map[string]any `yaml:"settings" doc:"The connector's own settings; provost plugin inspect shows them."`
 	Limits   Limits         `yaml:"limits" doc:"What one call may use; what is left out has the sandbox's default."`
-	Hosts    []string       `yaml:"hosts" doc:"Hosts that the connector may call besides its credential's, as host or host:port."`
+	Hosts    []string       `yaml:"hosts" doc:"What the connector may call besides its credential's endpoint, without a sign-in: files.example.com, *.example.com:8443, GET,HEAD files.example.com, http://127.0.0.1:9000. It is https unless it says otherwise."`
 
 	// Path is the absolute path of the file, "" for what is built in.
 	Path string `yaml:"-"`
@@ -124,6 +124,7 @@ type Credential struct {
 	APIKey    *APIKey          `yaml:"api_key" doc:"A key in a header of its own."`
 	OAuth2    *OAuth2          `yaml:"oauth2" doc:"OAuth 2.0."`
 	TLS       TLS              `yaml:"tls" doc:"Whom to trust and who we are."`
+	Methods   []string         `yaml:"methods" doc:"HTTP methods that may be sent, such as [GET] for an app that is only collected from; without it all."`
 	Networks  []string         `yaml:"networks" doc:"Networks besides the public Internet in which the endpoint may be: loopback, private, or prefixes such as 10.1.0.0/16. An endpoint that is itself an address, or localhost, needs none."`
 	Timeout   time.Duration    `yaml:"timeout" default:"30s" doc:"Time for one HTTP request."`
 	Limits    CredentialLimits `yaml:"limits" doc:"Bounds on what the target may send."`

@@ -116,7 +116,7 @@ func namedCredentials(list []config.Credential) []callout.Credential {
 	for i, c := range list {
 		n := callout.Credential{
 			Name: c.Name, Endpoint: c.Endpoint, Protocol: callout.Anonymous, Timeout: c.Timeout, MaxResponseBytes: int64(c.Limits.MaxResponse),
-			TLS: callout.TLS{CAFile: c.TLS.CA, CertFile: c.TLS.Cert, KeyFile: c.TLS.Key}, Networks: c.Networks,
+			TLS: callout.TLS{CAFile: c.TLS.CA, CertFile: c.TLS.Cert, KeyFile: c.TLS.Key}, Networks: c.Networks, Methods: c.Methods,
 		}
 		switch {
 		case c.Basic != nil:

@@ -236,7 +236,7 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config) error {
 	defer d.reload.Unlock()
 	old := d.current.Load()
 	next := &running{config: cfg, rules: map[string]*rules{}, files: map[string]string{}}
-	var problems config.Problems
+	problems := config.Problems(checkGrants(cfg))
 	named := map[string]bool{}
 	for _, p := range cfg.Plugins {
 		named[p.Name] = true

@@ -96,8 +96,20 @@ func checkConnectors(ctx context.Context) config.Check {
 		if err != nil {
 			problems = append(problems, config.Problem{Message: err.Error()})
 		}
-		return append(problems, checkCredentials(cfg)...)
+		return append(append(problems, checkGrants(cfg)...), checkCredentials(cfg)...)
 	}
+}
+
+// checkGrants looks at what connectors may reach besides their credentials.
+func checkGrants(cfg *config.Config) (problems []config.Problem) {
+	for _, p := range cfg.Plugins {
+		for i, grant := range p.Hosts {
+			if err := callout.CheckGrant(grant); err != nil {
+				problems = append(problems, config.Problem{Key: fmt.Sprintf("plugins.%s.hosts[%d]", p.Name, i), Message: err.Error()})
+			}
+		}
+	}
+	return problems
 }
 
 // checkCredentials tries what is needed to use each credential, but for the

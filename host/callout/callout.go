@@ -136,8 +136,8 @@ type Caller struct {
 	// Credential is the only one that this call may use.
 	Credential string
 	RequestID  string
-	// Hosts are further hosts (name or name:port) that the operator granted;
-	// they get no credential.
+	// Hosts are the operator's grants of further hosts ([CheckGrant]); they get no
+	// credential.
 	Hosts []string
 }
 
@@ -179,8 +179,6 @@ func (e *Egress) Do(ctx context.Context, caller Caller, r Request) Response {
 
 func failed(err *pdk.Error) Response { return Response{Err: err} }
 
-var methods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
-
 func (e *Egress) do(ctx context.Context, caller Caller, r Request) Response {
 	if !slices.Contains(methods, r.Method) {
 		return failed(pdk.Errorf(pdk.Unsupported, "the method %q is none of %s", clip(r.Method, 20), strings.Join(methods, ", ")))
@@ -199,6 +197,9 @@ func (e *Egress) do(ctx context.Context, caller Caller, r Request) Response {
 	c := (*e.current.Load())[name]
 	if c == nil {
 		return failed(pdk.Errorf(pdk.Unauthorized, "there is no named credential %q; add it to the configuration", name))
+	}
+	if c.Methods != nil && !slices.Contains(c.Methods, r.Method) {
+		return failed(pdk.Errorf(pdk.PermissionDenied, "%s may only be sent %s, not %s", name, strings.Join(c.Methods, ", "), r.Method))
 	}
 	u, err := join(c.base, path, query)
 	if err != nil {
@@ -256,11 +257,11 @@ func (c *credential) masked(r Response) Response {
 // operator granted to this connector.
 func (e *Egress) toGranted(ctx context.Context, caller Caller, r Request, header http.Header) Response {
 	u, err := url.Parse(r.URL)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
-		return failed(pdk.Errorf(pdk.PermissionDenied, "the URL is neither callout:%s/path nor an http URL", caller.Credential))
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.Fragment != "" || strings.ContainsAny(r.URL, "\\ \t\r\n") {
+		return failed(pdk.Errorf(pdk.PermissionDenied, "the URL is neither callout:%s/path nor an https URL of a granted host", caller.Credential))
 	}
-	if !slices.ContainsFunc(caller.Hosts, func(h string) bool { return strings.EqualFold(h, u.Host) }) {
-		return failed(pdk.Errorf(pdk.PermissionDenied, "%s may not reach %s; use callout:%s/path, or let the operator grant the host", caller.Connector, clip(u.Host, 100), caller.Credential))
+	if !granted(caller.Hosts, r.Method, u) {
+		return failed(pdk.Errorf(pdk.PermissionDenied, "%s may not send %s to %s://%s; use callout:%s/path, or let the operator grant it", caller.Connector, r.Method, u.Scheme, clip(u.Host, 100), caller.Credential))
 	}
 	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
 	defer cancel()
@@ -319,12 +320,13 @@ func (c *credential) checkRedirect(r *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// hopByHop and what only the host may set (RFC 9110, 7.6.1).
-var refusedHeaders = []string{"Authorization", "Cookie", "Host", "Connection", "Keep-Alive", "Te", "Trailer",
-	"Transfer-Encoding", "Upgrade", "Content-Length", "Expect", "Forwarded"}
+// refusedHeaders are those of one connection (RFC 9110, 7.6.1), and what only
+// the host may set.
+var refusedHeaders = []string{"Authorization", "Cookie", "Cookie2", "Host", "Connection", "Keep-Alive", "Te", "Trailer",
+	"Transfer-Encoding", "Upgrade", "Expect", "Forwarded", "Via"}
 
-// cleanHeader drops what a connector may not set and refuses what is no
-// header.
+// cleanHeader refuses what is no header and what a connector may not set. The
+// length is the host's to say, and says the same.
 func cleanHeader(in map[string]string) (http.Header, *pdk.Error) {
 	out := http.Header{}
 	for name, value := range in {
@@ -332,7 +334,12 @@ func cleanHeader(in map[string]string) (http.Header, *pdk.Error) {
 			return nil, pdk.Errorf(pdk.InvalidInput, "the header %q is not valid", clip(name, 60))
 		}
 		name = http.CanonicalHeaderKey(name)
-		if slices.Contains(refusedHeaders, name) || strings.HasPrefix(name, "Proxy-") {
+		switch {
+		case slices.Contains(refusedHeaders, name), strings.HasPrefix(name, "Proxy-"):
+			return nil, pdk.Errorf(pdk.PermissionDenied, "the header %s is not for a connector to set; the host signs in and keeps the connection", name)
+		case out.Values(name) != nil:
+			return nil, pdk.Errorf(pdk.InvalidInput, "the header %s is there twice, in different cases", name)
+		case name == "Content-Length":
 			continue
 		}
 		out.Set(name, value)

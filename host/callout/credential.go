@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,6 +44,8 @@ type Credential struct {
 	OAuth2   OAuth2Config
 
 	TLS TLS
+	// Methods are those that may be sent; nil for all.
+	Methods []string
 	// Networks are those besides the public Internet in which the endpoint may
 	// be: Loopback, Private, or prefixes.
 	Networks []string
@@ -122,6 +125,11 @@ func (e *Egress) newCredential(c Credential) (*credential, error) {
 	default:
 		if why := wrongHost(base.Hostname()); why != "" {
 			errs = append(errs, bad("endpoint", "%s", why))
+		}
+	}
+	for _, m := range c.Methods {
+		if !slices.Contains(methods, m) {
+			errs = append(errs, bad("methods", "%q is none of %s", m, strings.Join(methods, ", ")))
 		}
 	}
 	within, err := newReach(c.Networks, e.options.Own)
