@@ -3,6 +3,9 @@ package callout
 import (
 	"net/url"
 	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/provosthq/provost/pdk"
 )
@@ -22,6 +25,10 @@ func split(raw string) (name, path, query string, ok bool) {
 	}
 	return rest, "", query, true
 }
+
+// mostEncoded is how often a path may be encoded. Nobody who means well does so
+// more than twice.
+const mostEncoded = 4
 
 // join puts a connector's path and query below the base URL. What could leave
 // the base is refused, not cleaned: a connector that means well never sends
@@ -43,14 +50,14 @@ func join(base *url.URL, path, query string) (*url.URL, *pdk.Error) {
 	case strings.Contains(path, "//"):
 		return refuse("holds //")
 	}
-	// Look at the path as a server could: decoded once, twice and a third
-	// time, with encoded slashes and backslashes as separators.
+	// Look at the path as a server could: decoded as often as there is something
+	// to decode, with encoded slashes and backslashes as separators.
 	for seen, rounds := path, 0; ; rounds++ {
-		for segment := range strings.SplitSeq(strings.ReplaceAll(seen, "\\", "/"), "/") {
-			word, _, _ := strings.Cut(segment, ";") // some servers cut parameters off first
-			if word == "." || word == ".." {
-				return refuse("holds a dot segment")
-			}
+		if !utf8.ValidString(seen) {
+			return refuse("is no UTF-8") // such as %c0%ae, which some take for a dot
+		}
+		if holdsDots(seen) || holdsDots(norm.NFKC.String(seen)) {
+			return refuse("holds a dot segment")
 		}
 		for _, b := range []byte(seen) {
 			if b < ' ' || b == 0x7f {
@@ -64,8 +71,11 @@ func join(base *url.URL, path, query string) (*url.URL, *pdk.Error) {
 			}
 			break // a literal % that was escaped
 		}
-		if next == seen || rounds == 3 {
+		if next == seen {
 			break
+		}
+		if rounds == mostEncoded {
+			return refuse("is encoded over and over")
 		}
 		seen = next
 	}
@@ -80,6 +90,20 @@ func join(base *url.URL, path, query string) (*url.URL, *pdk.Error) {
 		return refuse("leaves the endpoint")
 	}
 	return &u, nil
+}
+
+// holdsDots tells whether a path has a segment that some server takes for one of
+// dots: with what it cuts off first, a parameter, a query or a fragment.
+func holdsDots(path string) bool {
+	for segment := range strings.SplitSeq(strings.ReplaceAll(path, "\\", "/"), "/") {
+		if i := strings.IndexAny(segment, ";?#"); i >= 0 {
+			segment = segment[:i]
+		}
+		if segment == "." || segment == ".." {
+			return true
+		}
+	}
+	return false
 }
 
 // below tells whether u has the origin of base and a path at or below base's.
