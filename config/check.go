@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -52,8 +53,15 @@ func (c *Config) check() []Problem {
 	}
 	k.address("listen.api", c.Listen.API)
 	k.address("listen.metrics", c.Listen.Metrics)
-	if c.Secrets.IdentityEnv != "" && c.Secrets.IdentityFile != "" {
-		k.fail("secrets", "has identity_file and identity_env; one of them is enough")
+	k.link("listen.public_url", c.Listen.PublicURL)
+	var identities []string
+	for name, is := range map[string]bool{"identity_file": c.Secrets.IdentityFile != "", "identity_env": c.Secrets.IdentityEnv != "", "identity_command": len(c.Secrets.IdentityCommand) > 0} {
+		if is {
+			identities = append(identities, name)
+		}
+	}
+	if slices.Sort(identities); len(identities) > 1 {
+		k.fail("secrets", "has %s; one of them is enough", strings.Join(identities, " and "))
 	}
 	for i, name := range c.Users.Attributes {
 		if !attributeName.MatchString(name) {
@@ -173,63 +181,100 @@ func checkCredential(k *checker, c *Credential, key string) {
 	k.link(key+".endpoint", c.Endpoint)
 	k.rate(key+".limits.rate", c.Limits.Rate)
 	var signIns []string
-	if c.Anonymous {
-		signIns = append(signIns, "anonymous")
-	}
-	if c.Basic != nil {
-		signIns = append(signIns, "basic")
-		k.secret(key+".basic.password", c.Basic.Password)
-	}
-	if c.Bearer != nil {
-		signIns = append(signIns, "bearer")
-		k.secret(key+".bearer.token", c.Bearer.Token)
-	}
-	if c.APIKey != nil {
-		signIns = append(signIns, "api_key")
-		k.secret(key+".api_key.value", c.APIKey.Value)
-		if c.APIKey.Header != "" && !headerName.MatchString(c.APIKey.Header) {
-			k.fail(key+".api_key.header", "%q is no name of a header", short(c.APIKey.Header))
+	for _, one := range []struct {
+		name string
+		is   bool
+	}{{"anonymous", c.Anonymous}, {"mutual_tls", c.MutualTLS}, {"basic", c.Basic != nil}, {"digest", c.Digest != nil}, {"bearer", c.Bearer != nil},
+		{"api_key", c.APIKey != nil}, {"oauth2", c.OAuth2 != nil}, {"jwt", c.JWT != nil}, {"aws", c.AWS != nil}, {"hmac", c.HMAC != nil}, {"session", c.Session != nil}} {
+		if one.is {
+			signIns = append(signIns, one.name)
 		}
 	}
-	if c.OAuth2 != nil {
-		signIns = append(signIns, "oauth2")
-		k.link(key+".oauth2.token_url", c.OAuth2.TokenURL)
-		k.secret(key+".oauth2.client_secret", c.OAuth2.ClientSecret)
+	k.secrets(key, reflect.ValueOf(c).Elem())
+	if a := c.APIKey; a != nil && a.Header != "" && !headerName.MatchString(a.Header) {
+		k.fail(key+".api_key.header", "%q is no name of a header", short(a.Header))
 	}
-	switch len(signIns) {
-	case 0:
-		k.fail(key, "has no sign-in; give one of anonymous: true, basic, bearer, api_key, oauth2")
-	case 1:
-	default:
+	if o := c.OAuth2; o != nil {
+		for name, text := range map[string]string{"issuer": o.Issuer, "authorization_url": o.AuthorizationURL, "token_url": o.TokenURL, "device_url": o.DeviceURL, "revocation_url": o.RevocationURL} {
+			k.link(key+".oauth2."+name, text)
+		}
+		if o.TokenURL == "" && o.Issuer == "" {
+			k.fail(key+".oauth2.token_url", "is missing; give it, or issuer")
+		}
+	}
+	for _, h := range c.Headers {
+		if !headerName.MatchString(h.Name) {
+			k.fail(join(key, "headers."+h.Name), "%q is no name of a header", short(h.Name))
+		}
+	}
+	switch {
+	case len(signIns) == 0 && len(c.Headers) == 0:
+		k.fail(key, "has no sign-in; give one of anonymous: true, mutual_tls: true, basic, digest, bearer, api_key, oauth2, jwt, aws, hmac, session, headers")
+	case len(signIns) > 1:
 		k.fail(key, "has %d sign-ins (%s); keep one", len(signIns), strings.Join(signIns, ", "))
+	}
+	if c.MutualTLS && c.TLS.Cert == "" {
+		k.fail(key+".tls", "has no cert, which mutual_tls is about")
+	}
+	if c.Probe != "" && !strings.HasPrefix(c.Probe, "/") {
+		k.fail(key+".probe", "%q must begin with /", short(c.Probe))
 	}
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
 		k.fail(key+".tls", "has a cert or a key without the other")
 	}
 }
 
+// secrets looks at every secret within v.
+func (k *checker) secrets(key string, v reflect.Value) {
+	switch {
+	case v.Kind() == reflect.Pointer && !v.IsNil():
+		k.secrets(key, v.Elem())
+	case v.Type() == reflect.TypeFor[Secret]():
+		k.secret(key, v.Interface().(Secret))
+	case v.Kind() == reflect.Struct:
+		for _, f := range fields(v.Type()) {
+			k.secrets(join(key, f.Tag.Get("yaml")), v.FieldByIndex(f.Index))
+		}
+	case v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct:
+		for i := range v.Len() {
+			name := ""
+			if f := v.Index(i).FieldByName("Name"); f.IsValid() {
+				name = f.String()
+			}
+			k.secrets(entryKey(key, name, i), v.Index(i))
+		}
+	}
+}
+
 // secret reports a secret that doesn't stand in exactly one place. It never
 // repeats one.
 func (k *checker) secret(key string, s Secret) {
-	n := 0
-	for _, given := range []string{s.Env, s.File, s.Sealed, s.Value} {
-		if given != "" {
-			n++
-		}
-	}
+	places := s.places()
 	if s.Env != "" && !variableName.MatchString(s.Env) {
 		k.fail(key+".env", "is no name of an environment variable; write {env: NAME}")
 	}
 	_, given := k.at[key]
-	for _, name := range []string{"env", "file", "sealed", "value"} {
+	for _, name := range []string{"env", "file", "sealed", "value", "command", "vault", "systemd"} {
 		_, wrong := k.at[join(key, name)] // reported where it was read
 		given = given && !wrong
 	}
-	if given && n == 0 {
-		k.fail(key, "says nothing; give one of {env: NAME}, {file: PATH}, {sealed: …}, {value: …}")
+	if given && len(places) == 0 {
+		k.fail(key, "says nothing; give one of {env: NAME}, {file: PATH}, {sealed: …}, {command: [PROGRAM, …]}, {vault: …}, {systemd: NAME}, {value: …}")
 	}
-	if n > 1 {
-		k.fail(key, "stands in %d places; keep one of env, file, sealed, value", n)
+	if len(places) > 1 {
+		k.fail(key, "stands in %d places; keep one of %s", len(places), strings.Join(places, ", "))
+	}
+	if v := s.Vault; v != nil {
+		k.link(key+".vault.url", v.URL)
+		if (v.TokenEnv == "") == (v.TokenFile == "") {
+			k.fail(key+".vault", "wants one of token_env and token_file")
+		}
+	}
+	if s.Previous != nil {
+		if s.Previous.Previous != nil {
+			k.fail(key+".previous.previous", "is one too many: there is the secret, and the one before")
+		}
+		k.secret(key+".previous", *s.Previous)
 	}
 }
 

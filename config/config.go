@@ -51,9 +51,10 @@ type Database struct {
 
 // Listen says where the daemon listens.
 type Listen struct {
-	API     string `yaml:"api" default:"127.0.0.1:8080" doc:"host:port of the API and the console."`
-	Metrics string `yaml:"metrics" default:"127.0.0.1:9464" doc:"host:port of /metrics."`
-	Socket  string `yaml:"socket" path:"file" doc:"Unix socket that the commands use. Without it: provost.sock in data_dir."`
+	PublicURL string `yaml:"public_url" doc:"URL that browsers reach the API at, such as https://provost.example.com; without it http:// and api. OAuth clients are registered with it and /oauth/callback."`
+	API       string `yaml:"api" default:"127.0.0.1:8080" doc:"host:port of the API and the console."`
+	Metrics   string `yaml:"metrics" default:"127.0.0.1:9464" doc:"host:port of /metrics."`
+	Socket    string `yaml:"socket" path:"file" doc:"Unix socket that the commands use. Without it: provost.sock in data_dir."`
 }
 
 // Log says what is logged and how.
@@ -62,11 +63,12 @@ type Log struct {
 	Format string `yaml:"format" default:"auto" enum:"auto,text,json" doc:"auto is text on a terminal and JSON elsewhere."`
 }
 
-// Secrets says where the age identity is that opens sealed secrets; at most
-// one of the two is set.
+// Secrets says where the age identities are that open sealed secrets, a line
+// each: the first seals. At most one of the three is set.
 type Secrets struct {
-	IdentityFile string `yaml:"identity_file" path:"file" doc:"File with an age X25519 identity."`
-	IdentityEnv  string `yaml:"identity_env" doc:"Environment variable with an age X25519 identity."`
+	IdentityFile    string   `yaml:"identity_file" path:"file" doc:"File with an age X25519 identity."`
+	IdentityEnv     string   `yaml:"identity_env" doc:"Environment variable with an age X25519 identity."`
+	IdentityCommand []string `yaml:"identity_command" doc:"Program and arguments that print an age X25519 identity."`
 }
 
 // Users says what is known of people beyond the model's fields.
@@ -113,57 +115,125 @@ type Limits struct {
 	Wait          time.Duration `yaml:"wait" doc:"Time that a call waits for an instance."`
 }
 
-// Credential is a named credential. Exactly one of Anonymous, Basic, Bearer,
-// APIKey and OAuth2 is set.
+// Credential is a named credential. Exactly one way to sign in is set.
 type Credential struct {
-	Name      string           `yaml:"name" required:"true" doc:"Developer name: letters, digits and single underscores; begins with a letter."`
-	Endpoint  string           `yaml:"endpoint" required:"true" doc:"URL that every path of a callout is below."`
-	Anonymous bool             `yaml:"anonymous" doc:"true: no sign-in."`
-	Basic     *Basic           `yaml:"basic" doc:"HTTP Basic."`
-	Bearer    *Bearer          `yaml:"bearer" doc:"A token in the Authorization header."`
-	APIKey    *APIKey          `yaml:"api_key" doc:"A key in a header of its own."`
-	OAuth2    *OAuth2          `yaml:"oauth2" doc:"OAuth 2.0."`
-	TLS       TLS              `yaml:"tls" doc:"Whom to trust and who we are."`
-	Methods   []string         `yaml:"methods" doc:"HTTP methods that may be sent, such as [GET] for an app that is only collected from; without it all."`
-	Networks  []string         `yaml:"networks" doc:"Networks besides the public Internet in which the endpoint may be: loopback, private, or prefixes such as 10.1.0.0/16. An endpoint that is itself an address, or localhost, needs none."`
-	Timeout   time.Duration    `yaml:"timeout" default:"30s" doc:"Time for one HTTP request."`
-	Limits    CredentialLimits `yaml:"limits" doc:"Bounds on what the target may send."`
+	Name                string           `yaml:"name" required:"true" doc:"Developer name: letters, digits and single underscores; begins with a letter."`
+	Endpoint            string           `yaml:"endpoint" required:"true" doc:"URL that every path of a callout is below."`
+	Identity            string           `yaml:"identity" default:"named_principal" enum:"named_principal,per_user" doc:"named_principal: one sign-in for all; per_user: each request with an authorization of the person that it is for."`
+	Anonymous           bool             `yaml:"anonymous" doc:"true: no sign-in."`
+	MutualTLS           bool             `yaml:"mutual_tls" doc:"true: nothing but the client certificate of tls."`
+	Basic               *Basic           `yaml:"basic" doc:"HTTP Basic."`
+	Digest              *Basic           `yaml:"digest" doc:"HTTP Digest."`
+	Bearer              *Bearer          `yaml:"bearer" doc:"A fixed token, in the Authorization header unless it says otherwise."`
+	APIKey              *APIKey          `yaml:"api_key" doc:"A key in a header of its own, or in the query."`
+	OAuth2              *OAuth2          `yaml:"oauth2" doc:"OAuth 2.0."`
+	JWT                 *JWT             `yaml:"jwt" doc:"A token that is signed here for each request."`
+	AWS                 *AWS             `yaml:"aws" doc:"AWS Signature Version 4."`
+	HMAC                *HMAC            `yaml:"hmac" doc:"A keyed digest of each request."`
+	Session             *Session         `yaml:"session" doc:"A request of its own that begins a session, for apps that have nothing else."`
+	Headers             []Header         `yaml:"headers" doc:"Headers of your own, beside any sign-in or as the only one."`
+	AuthorizationHeader bool             `yaml:"authorization_header" default:"true" doc:"false: no Authorization header is made; the connector's requests have merge fields."`
+	MergeFields         MergeFields      `yaml:"merge_fields" doc:"Where {!$Credential.Username} and its like are filled in."`
+	TLS                 TLS              `yaml:"tls" doc:"Whom to trust and who we are."`
+	Methods             []string         `yaml:"methods" doc:"HTTP methods that may be sent, such as [GET] for an app that is only collected from; without it all."`
+	Networks            []string         `yaml:"networks" doc:"Networks besides the public Internet in which the endpoint may be: loopback, private, or prefixes such as 10.1.0.0/16. An endpoint that is itself an address, or localhost, needs none."`
+	Probe               string           `yaml:"probe" doc:"Path that provost credential test asks for; without it the endpoint's own."`
+	Timeout             time.Duration    `yaml:"timeout" default:"30s" doc:"Time for one HTTP request."`
+	Limits              CredentialLimits `yaml:"limits" doc:"Bounds on what the target may send."`
 }
 
-// Basic is a sign-in with a name and a password.
+// Basic is a sign-in with a name and a password. Where each person has his own,
+// there is neither.
 type Basic struct {
-	Username string `yaml:"username" required:"true" doc:"User name."`
-	Password Secret `yaml:"password" required:"true" doc:"Password."`
+	Username string `yaml:"username" doc:"User name."`
+	Password Secret `yaml:"password" doc:"Password."`
 }
 
 // Bearer is a sign-in with a fixed token.
 type Bearer struct {
-	Token Secret `yaml:"token" required:"true" doc:"Token."`
+	Token Secret `yaml:"token" doc:"Token."`
+	Send  Place  `yaml:"send" doc:"Where it stands in a request."`
 }
 
-// APIKey is a sign-in with a header.
+// APIKey is a sign-in with a key.
 type APIKey struct {
-	Header string `yaml:"header" default:"X-API-Key" doc:"Name of the header."`
-	Value  Secret `yaml:"value" required:"true" doc:"The key."`
+	Header string `yaml:"header" doc:"Name of the header; without it and without query X-API-Key."`
+	Prefix string `yaml:"prefix" doc:"What stands before the key in the header."`
+	Query  string `yaml:"query" doc:"Name of a parameter of the query, in place of a header."`
+	Value  Secret `yaml:"value" doc:"The key."`
 }
 
 // OAuth2 is a sign-in with tokens that are fetched as needed.
 type OAuth2 struct {
-	Grant        string            `yaml:"grant" default:"client_credentials" enum:"client_credentials" doc:"Grant type."`
-	TokenURL     string            `yaml:"token_url" required:"true" doc:"URL of the token endpoint."`
-	ClientID     string            `yaml:"client_id" required:"true" doc:"Client id."`
-	ClientSecret Secret            `yaml:"client_secret" required:"true" doc:"Client secret."`
-	Scopes       []string          `yaml:"scopes" doc:"Scopes to ask for."`
-	AuthStyle    string            `yaml:"auth_style" default:"auto" enum:"auto,header,params" doc:"How the client id and secret are sent: HTTP Basic, or form parameters; auto tries the one, then the other."`
-	Params       map[string]string `yaml:"params" doc:"Further parameters of the token request, such as audience."`
+	Grant               string            `yaml:"grant" default:"client_credentials" enum:"client_credentials,authorization_code,device_code,jwt_bearer,token_exchange,password" doc:"Grant type. authorization_code and device_code: a person authorizes once (provost credential authorize)."`
+	Issuer              string            `yaml:"issuer" doc:"Issuer that says its endpoints at /.well-known/openid-configuration; what is given here goes before them."`
+	AuthorizationURL    string            `yaml:"authorization_url" doc:"URL of the authorization endpoint."`
+	TokenURL            string            `yaml:"token_url" doc:"URL of the token endpoint."`
+	DeviceURL           string            `yaml:"device_url" doc:"URL of the device authorization endpoint."`
+	RevocationURL       string            `yaml:"revocation_url" doc:"URL of the revocation endpoint."`
+	ClientID            string            `yaml:"client_id" doc:"Client id."`
+	ClientSecret        Secret            `yaml:"client_secret" doc:"Client secret."`
+	AuthStyle           string            `yaml:"auth_style" default:"auto" enum:"auto,header,params,private_key_jwt,tls,none" doc:"How the client shows who it is: HTTP Basic, form parameters, an assertion that it signs with key, the client certificate of tls, or not; auto tries the first, then the second."`
+	Key                 *Key              `yaml:"key" doc:"Private key of auth_style private_key_jwt and of grant jwt_bearer."`
+	Assertion           Claims            `yaml:"assertion" doc:"What the assertion of grant jwt_bearer says."`
+	Username            string            `yaml:"username" doc:"With grant password."`
+	Password            Secret            `yaml:"password" doc:"With grant password."`
+	SubjectToken        Secret            `yaml:"subject_token" doc:"With grant token_exchange: the token that is exchanged."`
+	SubjectTokenType    string            `yaml:"subject_token_type" doc:"Its type; without it urn:ietf:params:oauth:token-type:access_token."`
+	ActorToken          Secret            `yaml:"actor_token" doc:"With grant token_exchange: who acts."`
+	ActorTokenType      string            `yaml:"actor_token_type" doc:"Its type."`
+	RequestedTokenType  string            `yaml:"requested_token_type" doc:"With grant token_exchange: the type that is wanted."`
+	Scopes              []string          `yaml:"scopes" doc:"Scopes to ask for."`
+	Audience            string            `yaml:"audience" doc:"Audience to ask for."`
+	Resource            string            `yaml:"resource" doc:"Resource to ask for (RFC 8707)."`
+	Params              map[string]string `yaml:"params" doc:"Further parameters of the token request."`
+	AuthorizationParams map[string]string `yaml:"authorization_params" doc:"Further parameters of the authorization request, such as prompt or access_type."`
+	Headers             map[string]string `yaml:"headers" doc:"Further headers of the token request."`
+	TokenField          string            `yaml:"token_field" doc:"Where the token stands in the answer, such as data.token; without it access_token."`
+	ExpiresField        string            `yaml:"expires_field" doc:"Where its life or its end stands; without it expires_in."`
+	Lifetime            time.Duration     `yaml:"lifetime" doc:"Life of a token whose answer does not say."`
+	Send                Place             `yaml:"send" doc:"Where the token stands in a request."`
+	Carry               []Carry           `yaml:"carry" doc:"Values of the token's answer that later requests carry, such as a tenant."`
 }
 
-// Secret says where a secret is; exactly one field is set.
+// Secret says where a secret is; exactly one of Env, File, Sealed, Value,
+// Command, Vault and Systemd is set.
 type Secret struct {
-	Env    string `yaml:"env" doc:"Environment variable that has it."`
-	File   string `yaml:"file" path:"file" doc:"File that has it."`
-	Sealed string `yaml:"sealed" secret:"true" doc:"The secret, sealed with the identity of secrets."`
-	Value  string `yaml:"value" secret:"true" doc:"The secret itself; for trials only."`
+	Env      string        `yaml:"env" doc:"Environment variable that has it."`
+	File     string        `yaml:"file" path:"file" doc:"File that has it; it is read again when it changes."`
+	Sealed   string        `yaml:"sealed" secret:"true" doc:"The secret, sealed with the identity of secrets."`
+	Value    string        `yaml:"value" secret:"true" doc:"The secret itself; for trials only."`
+	Command  []string      `yaml:"command" doc:"Program and arguments that print it, within 10 seconds; no shell is asked."`
+	Vault    *Vault        `yaml:"vault" doc:"A server that speaks as HashiCorp's Vault does."`
+	Systemd  string        `yaml:"systemd" doc:"Name of a systemd credential (LoadCredential=)."`
+	Cache    time.Duration `yaml:"cache" doc:"How long what a command or a vault gave is used; without it what the vault says, or 5m."`
+	Previous *Secret       `yaml:"previous" doc:"The secret before this one, while the target takes both; it is tried when the newer is refused."`
+}
+
+// Vault is a secret of a server that speaks as HashiCorp's Vault does.
+type Vault struct {
+	URL       string `yaml:"url" required:"true" doc:"URL of the secret, such as https://vault.example.com/v1/secret/data/acme."`
+	Field     string `yaml:"field" default:"value" doc:"The field that has it."`
+	TokenEnv  string `yaml:"token_env" doc:"Environment variable with the server's token."`
+	TokenFile string `yaml:"token_file" path:"file" doc:"File with the server's token."`
+	Namespace string `yaml:"namespace" doc:"Namespace."`
+}
+
+// IsSet tells whether it says where a secret is.
+func (s Secret) IsSet() bool { return len(s.places()) > 0 }
+
+func (s Secret) places() []string {
+	var list []string
+	for _, one := range []struct {
+		name string
+		is   bool
+	}{{"env", s.Env != ""}, {"file", s.File != ""}, {"sealed", s.Sealed != ""}, {"value", s.Value != ""}, {"command", len(s.Command) > 0},
+		{"vault", s.Vault != nil}, {"systemd", s.Systemd != ""}} {
+		if one.is {
+			list = append(list, one.name)
+		}
+	}
+	return list
 }
 
 // TLS adds to how a target is verified and how we show who we are.
@@ -317,6 +387,14 @@ func (c *Config) fill() {
 	}
 	if c.Listen.Socket == "" {
 		c.Listen.Socket = filepath.Join(c.DataDir, "provost.sock")
+	}
+	for i := range c.Credentials {
+		if a := c.Credentials[i].APIKey; a != nil && a.Header == "" && a.Query == "" {
+			a.Header = "X-API-Key"
+		}
+	}
+	if c.Listen.PublicURL == "" && c.Listen.API != "" {
+		c.Listen.PublicURL = "http://" + c.Listen.API
 	}
 	for i := range c.Apps {
 		if c.Apps[i].Label == "" {

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -20,11 +23,11 @@ type Entry struct {
 // ParseEntry reads a document, YAML or JSON, of an entry of list: apps or
 // credentials. Only its form and its name are checked; the rest is checked
 // with the whole configuration.
-func ParseEntry(list, file string, text []byte) (*Entry, error) {
+func ParseEntry(list, file string, document []byte) (*Entry, error) {
 	fail := func(line int, format string, args ...any) (*Entry, error) {
 		return nil, &Problems{{File: file, Line: line, Message: fmt.Sprintf(format, args...)}}
 	}
-	node, problem := parseYAML(source{file, text})
+	node, problem := parseYAML(source{file, document})
 	switch {
 	case problem != nil:
 		return nil, &Problems{*problem}
@@ -43,6 +46,26 @@ func ParseEntry(list, file string, text []byte) (*Entry, error) {
 	return e, nil
 }
 
+// ParseListed reads an entry of list back from the file that [Entry.Text] wrote.
+func ParseListed(list, file string, document []byte) (*Entry, error) {
+	node, problem := parseYAML(source{file, document})
+	if problem != nil {
+		return nil, &Problems{*problem}
+	}
+	var entries *yaml.Node
+	if node != nil && node.Kind == yaml.MappingNode {
+		entries = child(node, list)
+	}
+	if entries == nil || entries.Kind != yaml.SequenceNode || len(entries.Content) != 1 || entries.Content[0].Kind != yaml.MappingNode {
+		return nil, &Problems{{File: file, Key: list, Message: "must have one entry, as a command wrote it"}}
+	}
+	e := &Entry{list: list, node: entries.Content[0]}
+	if name := child(e.node, "name"); name != nil {
+		e.Name = name.Value
+	}
+	return e, nil
+}
+
 func child(n *yaml.Node, key string) *yaml.Node {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		if n.Content[i].Value == key {
@@ -53,37 +76,124 @@ func child(n *yaml.Node, key string) *yaml.Node {
 }
 
 // Seal puts what seal makes of each secret's value in the place of the value.
-func (e *Entry) Seal(seal func(value string) (string, error)) error { return sealIn(e.node, seal) }
+// path is where the secret stands within the entry, such as basic.password.
+func (e *Entry) Seal(seal func(path, value string) (string, error)) error {
+	types := map[string]reflect.Type{"credentials": reflect.TypeFor[Credential](), "apps": reflect.TypeFor[App]()}
+	return sealIn(e.node, types[e.list], "", "value", seal)
+}
 
-// secrets are the keys that have a Secret as their value.
-var secrets = map[string]bool{"password": true, "token": true, "client_secret": true, "value": true}
+// Reseal puts what reseal makes of each sealed secret in its place.
+func (e *Entry) Reseal(reseal func(path, sealed string) (string, error)) error {
+	return sealIn(e.node, reflect.TypeFor[Credential](), "", "sealed", reseal)
+}
 
-func sealIn(n *yaml.Node, seal func(string) (string, error)) error {
-	if n.Kind != yaml.MappingNode {
-		return nil
+// sealIn goes through a document as the type says that is read from it.
+func sealIn(n *yaml.Node, t reflect.Type, path, from string, seal func(path, value string) (string, error)) error {
+	n = resolve(n)
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
 	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, value := n.Content[i], n.Content[i+1]
-		if !secrets[key.Value] || value.Kind != yaml.MappingNode {
-			if err := sealIn(value, seal); err != nil {
+	switch {
+	case t.Kind() == reflect.Slice && n.Kind == yaml.SequenceNode:
+		for i, item := range n.Content {
+			name := strconv.Itoa(i)
+			if named := child(resolve(item), "name"); named != nil {
+				name = named.Value
+			}
+			if err := sealIn(item, t.Elem(), join(path, name), from, seal); err != nil {
 				return err
 			}
-			continue
 		}
-		for j := 0; j+1 < len(value.Content); j += 2 {
-			if value.Content[j].Value != "value" || value.Content[j+1].Kind != yaml.ScalarNode {
+	case t.Kind() == reflect.Struct && n.Kind == yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key, value := n.Content[i], n.Content[i+1]
+			if t == reflect.TypeFor[Secret]() && key.Value == from && value.Kind == yaml.ScalarNode {
+				sealed, err := seal(path, value.Value)
+				if err != nil {
+					return err
+				}
+				key.Value = "sealed"
+				n.Content[i+1] = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: sealed}
 				continue
 			}
-			sealed, err := seal(value.Content[j+1].Value)
-			if err != nil {
-				return err
+			for _, f := range fields(t) {
+				if f.Tag.Get("yaml") != key.Value {
+					continue
+				}
+				if err := sealIn(value, f.Type, join(path, key.Value), from, seal); err != nil {
+					return err
+				}
 			}
-			value.Content[j].Value = "sealed"
-			value.Content[j+1] = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: sealed}
 		}
 	}
 	return nil
 }
+
+// secret is the document of a secret within the entry, nil where there is none.
+func (e *Entry) secret(path string) *yaml.Node {
+	n := e.node
+	for name := range strings.SplitSeq(path, ".") {
+		n = resolve(n)
+		if n.Kind == yaml.SequenceNode {
+			var found *yaml.Node
+			for _, item := range n.Content {
+				if named := child(resolve(item), "name"); named != nil && named.Value == name {
+					found = item
+				}
+			}
+			n = found
+		} else {
+			n = child(n, name)
+		}
+		if n == nil {
+			return nil
+		}
+	}
+	return resolve(n)
+}
+
+// Rotate puts a new sealed secret in the place of the one at path, and that one
+// beside it as the previous. reseal seals the previous one for its new place.
+func (e *Entry) Rotate(path, sealed string, reseal func(sealed string) (string, error)) error {
+	n := e.secret(path)
+	if n == nil || n.Kind != yaml.MappingNode {
+		return &Problems{{Key: path, Message: "there is no such secret to rotate"}}
+	}
+	before := &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		switch key.Value {
+		case "previous":
+			continue
+		case "sealed":
+			moved, err := reseal(value.Value)
+			if err != nil {
+				return err
+			}
+			value = text(moved)
+		}
+		before.Content = append(before.Content, key, value)
+	}
+	n.Content = []*yaml.Node{text("sealed"), text(sealed), text("previous"), before}
+	return nil
+}
+
+// EndRotation drops the previous secret at path.
+func (e *Entry) EndRotation(path string) bool {
+	n := e.secret(path)
+	if n == nil {
+		return false
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == "previous" {
+			n.Content = append(n.Content[:i:i], n.Content[i+2:]...)
+			return true
+		}
+	}
+	return false
+}
+
+func text(s string) *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s} }
 
 // File is the file that an entry has to itself, in conf.d beside the
 // configuration at path.

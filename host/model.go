@@ -454,6 +454,9 @@ type Callout struct {
 	RequestBytes  int64         `json:"RequestBytes"`
 	ResponseBytes int64         `json:"ResponseBytes"`
 	Error         string        `json:"Error,omitempty"`
+	// WaitsFor is the authorization that was missing ([AuthorizationTarget]): the
+	// request did not go out.
+	WaitsFor string `json:"WaitsFor,omitempty"`
 	// The bodies, without secrets, where a person asked for the request
 	// ([WithBodies]).
 	RequestBody  string `json:"RequestBody,omitempty"`

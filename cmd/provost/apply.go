@@ -16,6 +16,7 @@ import (
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/api"
 	"github.com/provosthq/provost/host/secret"
+	"github.com/provosthq/provost/host/signin"
 )
 
 // An app or a credential that is applied is a file of its own in conf.d: the
@@ -49,7 +50,7 @@ beside the configuration. A running daemon takes it at once.`,
 			if in := now.DeclaredIn(list, entry.Name); in != "" && !sameFile(in, target) {
 				return host.Errorf(host.Conflict, "the %s %s is declared in %s: change it there", noun, entry.Name, in)
 			}
-			if err := entry.Seal(func(value string) (string, error) { return seal(now, value) }); err != nil {
+			if err := entry.Seal(func(path, value string) (string, error) { return seal(now, signin.Binding(entry.Name, path), value) }); err != nil {
 				return err
 			}
 			if text, err = entry.Text(); err != nil {
@@ -166,7 +167,7 @@ func readDocument(stdin io.Reader, file string) ([]byte, error) {
 }
 
 // seal keeps a secret that stands in a document from being stored as it is.
-func seal(cfg *config.Config, value string) (string, error) {
+func seal(cfg *config.Config, binding, value string) (string, error) {
 	sealer, err := newSealer(cfg.Secrets)
 	if err != nil {
 		return "", err
@@ -174,7 +175,7 @@ func seal(cfg *config.Config, value string) (string, error) {
 	if sealer == nil {
 		return "", host.Errorf(host.InvalidInput, "the document has a secret, and the configuration names no identity to seal it with: set secrets.identity_file to a file that has one (provost credential identity makes it), or name the secret with env or file")
 	}
-	return sealer.Seal(secret.New(value))
+	return sealer.Seal(secret.New(value), binding)
 }
 
 func sameFile(a, b string) bool {

@@ -25,6 +25,8 @@ type client struct {
 	http *http.Client
 	// actor is who says what is sent.
 	actor string
+	// local is the host of this process, nil where a daemon runs.
+	local *daemon
 	close func(context.Context) error
 }
 
@@ -47,7 +49,7 @@ func socketClient(socket string) (c *client, ok bool) {
 
 // inProcessClient speaks to a host of this process.
 func inProcessClient(d *daemon) *client {
-	return &client{http: &http.Client{Transport: inProcess{d.handler()}}, close: func(context.Context) error { return nil }}
+	return &client{local: d, http: &http.Client{Transport: inProcess{d.handler()}}, close: func(context.Context) error { return nil }}
 }
 
 // inProcess is a transport that calls a handler of this process.

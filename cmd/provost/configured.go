@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -86,7 +87,8 @@ func (d *daemon) targetLimits(app *host.UserProvisioningConfig) []provision.Targ
 		if c.Name != app.NamedCredentialId {
 			continue
 		}
-		l := provision.TargetLimits{Name: c.Name, PerSecond: c.Limits.Rate.PerSecond(), Concurrency: c.Limits.Concurrency,
+		in := signInOf(c)
+		l := provision.TargetLimits{Authorized: in.Interactive(), PerUser: in.PerUser, Name: c.Name, PerSecond: c.Limits.Rate.PerSecond(), Concurrency: c.Limits.Concurrency,
 			Failures: c.Limits.Failures, Rest: c.Limits.Rest}
 		for _, a := range cfg.Apps {
 			if a.Credential == c.Name {
@@ -114,25 +116,11 @@ func readPlugin(p config.Plugin) ([]byte, error) {
 func namedCredentials(list []config.Credential) []callout.Credential {
 	out := make([]callout.Credential, len(list))
 	for i, c := range list {
-		n := callout.Credential{
-			Name: c.Name, Endpoint: c.Endpoint, Protocol: callout.Anonymous, Timeout: c.Timeout, MaxResponseBytes: int64(c.Limits.MaxResponse),
-			TLS: callout.TLS{CAFile: c.TLS.CA, CertFile: c.TLS.Cert, KeyFile: c.TLS.Key}, Networks: c.Networks, Methods: c.Methods,
+		out[i] = callout.Credential{
+			Name: c.Name, Endpoint: c.Endpoint, SignIn: signInOf(c), Timeout: c.Timeout, MaxResponseBytes: int64(c.Limits.MaxResponse),
+			TLS: callout.TLS{CAFile: c.TLS.CA, CertFile: c.TLS.Cert, KeyFile: c.TLS.Key}, Networks: c.Networks, Methods: c.Methods, Probe: c.Probe,
+			MergeHeaders: c.MergeFields.Headers, MergeBody: c.MergeFields.Body,
 		}
-		switch {
-		case c.Basic != nil:
-			n.Protocol, n.Username, n.Secret = callout.Basic, c.Basic.Username, secret.Ref(c.Basic.Password)
-		case c.Bearer != nil:
-			n.Protocol, n.Secret = callout.Bearer, secret.Ref(c.Bearer.Token)
-		case c.APIKey != nil:
-			n.Protocol, n.Header, n.Secret = callout.APIKey, c.APIKey.Header, secret.Ref(c.APIKey.Value)
-		case c.OAuth2 != nil:
-			n.Protocol, n.Secret = callout.OAuth2, secret.Ref(c.OAuth2.ClientSecret)
-			n.OAuth2 = callout.OAuth2Config{
-				TokenURL: c.OAuth2.TokenURL, ClientID: c.OAuth2.ClientID, Scopes: c.OAuth2.Scopes,
-				AuthStyle: callout.AuthStyle(c.OAuth2.AuthStyle), Params: c.OAuth2.Params,
-			}
-		}
-		out[i] = n
 	}
 	return out
 }
@@ -152,6 +140,12 @@ func newSealer(s config.Secrets) (*secret.Sealer, error) {
 		if identity = os.Getenv(s.IdentityEnv); identity == "" {
 			return nil, &host.Error{Code: host.InvalidInput, Field: "secrets.identity_env", Message: fmt.Sprintf("the environment variable %s is not set", s.IdentityEnv)}
 		}
+	case len(s.IdentityCommand) > 0:
+		v, err := secret.Command(context.Background(), s.IdentityCommand)
+		if err != nil {
+			return nil, &host.Error{Code: host.InvalidInput, Field: "secrets.identity_command", Message: err.Error(), Err: err}
+		}
+		identity = v.Reveal()
 	default:
 		return nil, nil
 	}

@@ -32,6 +32,7 @@ import (
 	"github.com/provosthq/provost/host/queue"
 	"github.com/provosthq/provost/host/reconcile"
 	"github.com/provosthq/provost/host/sandbox"
+	"github.com/provosthq/provost/host/secret"
 	"github.com/provosthq/provost/host/store"
 	"github.com/provosthq/provost/pdk"
 )
@@ -60,6 +61,11 @@ type daemon struct {
 	// chores are what is done from time to time, until halt.
 	chores sync.WaitGroup
 	halt   context.CancelFunc
+	// life ends when the daemon closes.
+	life context.Context
+	end  context.CancelFunc
+	// sealer seals what is stored; nil without a key.
+	sealer *secret.Sealer
 	reload sync.Mutex
 }
 
@@ -87,20 +93,24 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 	if d.sandbox, err = sandbox.New(ctx, sandbox.Options{CacheDir: filepath.Join(cfg.DataDir, "compiled"), Compiler: moduleCompiler(), Warm: string(pdk.OpDescribe), Logger: log}); err != nil {
 		return nil, err
 	}
-	sealer, err := newSealer(cfg.Secrets)
-	if err != nil {
+	d.life, d.end = context.WithCancel(context.WithoutCancel(ctx))
+	if d.sealer, err = newSealer(cfg.Secrets); err != nil {
 		return nil, err
 	}
 	if d.metrics, err = metrics.New(d.registry, version, d.snapshot); err != nil {
 		return nil, err
 	}
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	d.egress = egress{callout.New(callout.Options{Logger: log, Sealer: sealer, Observe: d.metrics.Callout, Own: d.isListener})}
-	d.catalogue = connector.New(connector.Options{Sandbox: d.sandbox, Egress: d.egress, Logger: log, Observe: func(o connector.Observation) {
+	if d.store, err = store.Open(ctx, cfg.Database.URL, store.Options{Logger: log}); err != nil {
+		return nil, err
+	}
+	d.egress = egress{callout.New(callout.Options{Logger: log, Sealer: d.sealer, Observe: d.metrics.Callout, Own: d.isListener,
+		Store: signInStore{d.store}})}
+	d.catalogue = connector.New(connector.Options{Sandbox: d.sandbox, Egress: d.egress, Logger: log, Foreign: callout.Mergeable, Observe: func(o connector.Observation) {
 		d.metrics.Call(metrics.Call{Connector: o.Connector, Operation: o.Operation, Outcome: o.Outcome, Limit: o.Limit,
 			Took: o.Duration, Waited: o.Waited, MemoryBytes: o.MemoryBytes, Fuel: o.Fuel})
 	}})
-	if d.store, err = store.Open(ctx, cfg.Database.URL, store.Options{Logger: log}); err != nil {
+	if err := d.checkKeys(ctx); err != nil {
 		return nil, err
 	}
 	s := txStore{d}
@@ -128,6 +138,7 @@ func (d *daemon) start(ctx context.Context) error {
 	d.every(ctx, 5*time.Second, "runs by schedule", d.reconcile.Schedule)
 	d.every(ctx, 15*time.Second, "approvals whose time is up", d.expireApprovals)
 	d.every(ctx, pruneEvery, "what ended long ago", d.prune)
+	d.every(ctx, resealEvery, "secrets that are sealed with an old key", d.reseal)
 	return nil
 }
 
@@ -162,6 +173,10 @@ func (d *daemon) stop(ctx context.Context) error {
 // close frees everything. The daemon must have stopped.
 func (d *daemon) close(ctx context.Context) error {
 	var err error
+	if d.end != nil {
+		d.end()
+		d.chores.Wait()
+	}
 	if d.catalogue != nil {
 		err = errors.Join(err, d.catalogue.Close(ctx))
 	}
@@ -434,6 +449,7 @@ func (d *daemon) snapshot(ctx context.Context) (metrics.Snapshot, error) {
 func (d *daemon) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/api/", api.Handler(service{d}, version))
+	mux.HandleFunc("GET "+api.CallbackPath, api.Callback(service{d}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", d.ready)
 	return mux

@@ -18,11 +18,12 @@ type egress struct{ *callout.Egress }
 
 func (e egress) Do(ctx context.Context, c connector.Caller, r *sandbox.HTTPRequest) (*sandbox.HTTPResponse, host.Callout) {
 	began := time.Now()
-	answer := e.Egress.Do(ctx, callout.Caller{Connector: c.Connector, Credential: c.Credential, RequestID: c.RequestId, Hosts: c.Hosts},
+	answer := e.Egress.Do(ctx, callout.Caller{Connector: c.Connector, Credential: c.Credential, RequestID: c.RequestId, Hosts: c.Hosts,
+		UserID: c.UserId, NoMerge: c.Foreign},
 		callout.Request{Method: r.Method, URL: r.URL, Header: r.Header, Body: r.Body})
 	record := host.Callout{
 		Method: r.Method, URL: r.URL, Status: answer.Status, Duration: time.Since(began),
-		RequestBytes: int64(len(r.Body)), ResponseBytes: int64(len(answer.Body)),
+		RequestBytes: int64(len(r.Body)), ResponseBytes: int64(len(answer.Body)), WaitsFor: answer.WaitsFor,
 	}
 	if secrets, wanted := host.BodiesWanted(ctx); wanted {
 		record.RequestBody, record.ResponseBody = callout.Redact(r.Body, secrets...), callout.Redact(answer.Body, secrets...)

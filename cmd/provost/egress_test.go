@@ -20,6 +20,7 @@ import (
 	"github.com/provosthq/provost/host/connector"
 	"github.com/provosthq/provost/host/sandbox"
 	"github.com/provosthq/provost/host/secret"
+	"github.com/provosthq/provost/host/signin"
 	"github.com/provosthq/provost/pdk"
 )
 
@@ -80,8 +81,8 @@ func TestNoConnectorReachesWhatItWasNotGiven(t *testing.T) {
 	out := callout.New(callout.Options{Own: func(to netip.AddrPort) bool { return callout.OwnListener([]netip.AddrPort{listener}, to) }})
 	defer out.Close()
 	require.NoError(t, out.Apply([]callout.Credential{
-		{Name: "Acme", Endpoint: target.URL + "/scim/v2", Protocol: callout.Bearer, Secret: secret.Ref{Value: canary}},
-		{Name: "Other", Endpoint: "http://" + other, Protocol: callout.Bearer, Secret: secret.Ref{Value: canary}},
+		{Name: "Acme", Endpoint: target.URL + "/scim/v2", SignIn: signin.Config{Protocol: signin.Bearer, Secret: signin.Secret{Ref: secret.Ref{Value: canary}, Path: "bearer.token"}}},
+		{Name: "Other", Endpoint: "http://" + other, SignIn: signin.Config{Protocol: signin.Bearer, Secret: signin.Secret{Ref: secret.Ref{Value: canary}, Path: "bearer.token"}}},
 	}))
 
 	var probes []probe

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,7 +12,6 @@ import (
 	"github.com/provosthq/provost/cmd/provost/internal/term"
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/api"
-	"github.com/provosthq/provost/host/secret"
 )
 
 func newAppCommand(s *session) *cobra.Command {
@@ -44,37 +42,6 @@ func timeText(at *time.Time) string {
 		return ""
 	}
 	return at.Local().Format(time.DateTime)
-}
-
-func newCredentialCommand(s *session) *cobra.Command {
-	cmd := &cobra.Command{Use: "credential", Short: "Named credentials; a secret is never shown"}
-	cols := []string{"CREDENTIAL", "ENDPOINT", "PROTOCOL", "SECRET", "APPS"}
-	row := func(c api.Credential) []string {
-		secret := "not set"
-		switch {
-		case c.SecretSet:
-			secret = "set"
-		case c.Protocol == "anonymous":
-			secret = "none"
-		}
-		return []string{c.Name, c.Endpoint, c.Protocol, secret, strings.Join(c.Apps, ", ")}
-	}
-	cmd.AddCommand(
-		newList(s, "List credentials", "/api/v1/credentials", cols, row),
-		newGet(s, "credential", "/api/v1/credentials", cols, row, func(c api.Credential) string { return c.Name }),
-		newApply(s, "credential", "credentials"), newDelete(s, "credential", "credentials", credentialInUse),
-		&cobra.Command{
-			Use: "identity", Short: "Make an age identity, to seal secrets with (secrets.identity_file)", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error {
-				identity, err := secret.GenerateIdentity()
-				if err != nil {
-					return err
-				}
-				fmt.Fprintln(cmd.OutOrStdout(), identity)
-				return nil
-			},
-		})
-	return cmd
 }
 
 func newList[T any](s *session, short, path string, cols []string, row func(T) []string) *cobra.Command {
@@ -129,8 +96,12 @@ func newStatusCommand(s *session) *cobra.Command {
 					return term.Write(cmd.OutOrStdout(), s.output, st, nil, nil)
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "provost %s on %s, %d users, %d jobs wait or run\n", st.Version, st.Database, st.Users, st.Queue)
-				if st.LastReloadError != "" {
-					fmt.Fprintf(cmd.OutOrStdout(), "the changed configuration is refused: %s\n", st.LastReloadError)
+				var notices []api.Notice
+				if err := c.do(ctx, http.MethodGet, "/api/v1/notices", nil, nil, &notices); err != nil {
+					return err
+				}
+				for _, n := range notices {
+					fmt.Fprintln(cmd.OutOrStdout(), n.Text)
 				}
 				rows := make([][]string, len(st.Apps))
 				for i, a := range st.Apps {
@@ -142,9 +113,6 @@ func newStatusCommand(s *session) *cobra.Command {
 						rows[i] = append(rows[i], strconv.FormatInt(a.Accounts[state], 10))
 					}
 					rows[i] = append(rows[i], timeText(a.NextRun))
-					if a.Quarantined > 0 {
-						fmt.Fprintf(cmd.OutOrStdout(), "%d plans of %s passed a threshold and wait for a person   -> provost plan list --app %s --state Quarantined\n", a.Quarantined, a.Name, a.Name)
-					}
 				}
 				return term.Write(cmd.OutOrStdout(), s.output, st, []string{"APP", "WAITING", "RUNNING", "COMPLETED", "FAILED", "LINKED", "DUPLICATE", "ORPHANED", "IGNORED", "NEXT RUN"}, rows)
 			})

@@ -9,6 +9,7 @@ import (
 	"github.com/provosthq/provost/host/provision"
 	"github.com/provosthq/provost/host/queue"
 	"github.com/provosthq/provost/host/reconcile"
+	"github.com/provosthq/provost/host/signin"
 	"github.com/provosthq/provost/host/store"
 )
 
@@ -111,6 +112,17 @@ func (s reconcileStore) Update(ctx context.Context, fn func(reconcile.Tx) error)
 
 func (s reconcileStore) View(ctx context.Context, fn func(reconcile.Tx) error) error {
 	return s.d.store.View(ctx, func(t *store.Tx) error { return fn(tx{Tx: t, d: s.d}) })
+}
+
+// signInStore keeps what people authorize. Its transactions make no jobs.
+type signInStore struct{ *store.Store }
+
+func (s signInStore) Update(ctx context.Context, fn func(signin.Tx) error) error {
+	return s.Store.Update(ctx, func(t *store.Tx) error { return fn(t) })
+}
+
+func (s signInStore) View(ctx context.Context, fn func(signin.Tx) error) error {
+	return s.Store.View(ctx, func(t *store.Tx) error { return fn(t) })
 }
 
 // targets lets the engine of reconciliation ask that of provisioning, which

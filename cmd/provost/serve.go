@@ -116,10 +116,11 @@ func checkGrants(cfg *config.Config) (problems []config.Problem) {
 // secrets: those need only be there where the daemon runs.
 func checkCredentials(cfg *config.Config) (problems []config.Problem) {
 	for _, c := range namedCredentials(cfg.Credentials) {
-		if c.Protocol != callout.Anonymous {
-			c.Secret.Env, c.Secret.File, c.Secret.Sealed, c.Secret.Value = "", "", "", "not the real one"
+		if c.SignIn.Interactive() && cfg.Secrets.IdentityFile == "" && cfg.Secrets.IdentityEnv == "" && len(cfg.Secrets.IdentityCommand) == 0 {
+			problems = append(problems, config.Problem{Key: "credentials." + c.Name,
+				Message: "what people authorize is stored sealed, and there is no key: set secrets.identity_file (provost credential identity makes one)"})
 		}
-		out := callout.New(callout.Options{})
+		out := callout.New(callout.Options{Unread: true})
 		for _, e := range unjoin(out.Apply([]callout.Credential{c})) {
 			var known *host.Error
 			if errors.As(e, &known) {

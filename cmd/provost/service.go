@@ -222,20 +222,6 @@ func (s service) Apps(ctx context.Context) (list []api.App, err error) {
 	return list, err
 }
 
-func (s service) Credentials(context.Context) ([]api.Credential, error) {
-	var list []api.Credential
-	for _, c := range s.egress.List() {
-		shown := api.Credential{Name: c.Name, Endpoint: c.Endpoint, Protocol: string(c.Protocol), SecretSet: c.SecretSet}
-		for _, a := range s.current.Load().config.Apps {
-			if a.Credential == c.Name {
-				shown.Apps = append(shown.Apps, a.Name)
-			}
-		}
-		list = append(list, shown)
-	}
-	return list, nil
-}
-
 func (s service) Plugins(context.Context) ([]api.Plugin, error) {
 	var list []api.Plugin
 	for _, p := range s.catalogue.List() {

@@ -31,6 +31,7 @@ import (
 	"github.com/provosthq/provost/host/callout"
 	"github.com/provosthq/provost/host/sandbox"
 	"github.com/provosthq/provost/host/secret"
+	"github.com/provosthq/provost/host/signin"
 	"github.com/provosthq/provost/host/store"
 	"github.com/provosthq/provost/pdk"
 	"github.com/provosthq/provost/plugins"
@@ -250,7 +251,7 @@ func collect(ctx context.Context) ([]figure, error) {
 	}
 	out := callout.New(callout.Options{Logger: slog.New(slog.DiscardHandler)})
 	defer out.Close()
-	if err := out.Apply([]callout.Credential{{Name: "X", Endpoint: server.URL, Protocol: callout.Bearer, Secret: secret.Ref{Value: bearer}}}); err != nil {
+	if err := out.Apply([]callout.Credential{{Name: "X", Endpoint: server.URL, SignIn: signin.Config{Protocol: signin.Bearer, Secret: signin.Secret{Ref: secret.Ref{Value: bearer}, Path: "bearer.token"}}}}); err != nil {
 		return nil, err
 	}
 	env := sandbox.Env{HTTP: func(ctx context.Context, r *sandbox.HTTPRequest) *sandbox.HTTPResponse {

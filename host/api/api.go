@@ -107,6 +107,7 @@ func Handler(s Service, version string) http.Handler {
 	retention(a, s)
 	reviews(a, s)
 	effects(a, s)
+	credentials(a, s)
 	mux.HandleFunc("POST /api/v1/users/import", importUsers(s))
 	mux.HandleFunc("POST /api/v1/apps/{app}/accounts/import", importAccounts(s))
 	return withActor(dryRun(s, mux))
@@ -171,7 +172,6 @@ func apps(a huma.API, s Service) {
 	type none struct{}
 	huma.Get(a, "/api/v1/status", func(ctx context.Context, _ *none) (*body[Status], error) { return answer(s.Status(ctx)) })
 	huma.Get(a, "/api/v1/apps", func(ctx context.Context, _ *none) (*body[[]App], error) { return listed(s.Apps(ctx)) })
-	huma.Get(a, "/api/v1/credentials", func(ctx context.Context, _ *none) (*body[[]Credential], error) { return listed(s.Credentials(ctx)) })
 	huma.Get(a, "/api/v1/plugins", func(ctx context.Context, _ *none) (*body[[]Plugin], error) { return listed(s.Plugins(ctx)) })
 	huma.Post(a, "/api/v1/apps/{app}/reconcile", func(ctx context.Context, in *struct {
 		App  string `path:"app"`

@@ -19,6 +19,7 @@ type Service interface {
 	RetentionService
 	ReviewService
 	EffectService
+	CredentialService
 
 	Status(ctx context.Context) (Status, error)
 
@@ -32,7 +33,6 @@ type Service interface {
 	ImportUsers(ctx context.Context, in io.Reader, o ImportOptions, progress func(done, total int64)) (ImportResult, error)
 
 	Apps(ctx context.Context) ([]App, error)
-	Credentials(ctx context.Context) ([]Credential, error)
 	Plugins(ctx context.Context) ([]Plugin, error)
 
 	Requests(ctx context.Context, f RequestFilter) ([]*host.UserProvisioningRequest, error)
@@ -88,15 +88,6 @@ type App struct {
 	Label  string                       `json:"label"`
 	Config *host.UserProvisioningConfig `json:"config"`
 	AppStatus
-}
-
-// Credential is what may be known of a named credential: never its secret.
-type Credential struct {
-	Name      string   `json:"name"`
-	Endpoint  string   `json:"endpoint"`
-	Protocol  string   `json:"protocol"`
-	SecretSet bool     `json:"secretSet"`
-	Apps      []string `json:"apps"`
 }
 
 // Plugin is a connector that the host has loaded, or failed to.

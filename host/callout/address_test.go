@@ -17,6 +17,7 @@ import (
 
 	"github.com/provosthq/provost/host/callout"
 	"github.com/provosthq/provost/host/secret"
+	"github.com/provosthq/provost/host/signin"
 	"github.com/provosthq/provost/pdk"
 )
 
@@ -108,7 +109,7 @@ func TestANameThatLeadsToWhereNobodyMayGoIsRefusedWhenItIsDialled(t *testing.T) 
 			dns := &names{lists: map[string][][]string{"target.example": c.answers}}
 			e := callout.New(callout.Options{Resolver: dns.resolver(t)})
 			defer e.Close()
-			require.NoError(t, e.Apply([]callout.Credential{{Name: "Acme", Endpoint: "http://target.example:" + portOf(inside), Protocol: callout.Bearer, Secret: secret.Ref{Value: canary}, Networks: c.networks}}))
+			require.NoError(t, e.Apply([]callout.Credential{{Name: "Acme", Endpoint: "http://target.example:" + portOf(inside), SignIn: signin.Config{Protocol: signin.Bearer, Secret: signin.Secret{Ref: secret.Ref{Value: canary}, Path: "bearer.token"}}, Networks: c.networks}}))
 			answer := get(e, "callout:Acme/x")
 			require.NotNil(t, answer.Err)
 			require.Equal(t, pdk.PermissionDenied, answer.Err.Type)
@@ -128,7 +129,7 @@ func TestANameThatIsResolvedAnotherWayTheNextTimeGainsNothing(t *testing.T) {
 	dns := &names{lists: map[string][][]string{"target.example": {{"127.0.0.9"}, {"127.0.0.1"}}}}
 	e := callout.New(callout.Options{Resolver: dns.resolver(t)})
 	defer e.Close()
-	require.NoError(t, e.Apply([]callout.Credential{{Name: "Acme", Endpoint: "http://target.example:" + portOf(inside), Protocol: callout.Anonymous, Networks: []string{"127.0.0.9/32"}}}))
+	require.NoError(t, e.Apply([]callout.Credential{{Name: "Acme", Endpoint: "http://target.example:" + portOf(inside), SignIn: signin.Config{Protocol: signin.Anonymous}, Networks: []string{"127.0.0.9/32"}}}))
 	first := get(e, "callout:Acme/x")
 	require.Equal(t, pdk.Unavailable, first.Err.Type, "%s", first.Err.Message)
 	second := get(e, "callout:Acme/x")
@@ -154,7 +155,7 @@ func TestWhatTheOperatorWroteDownIsMeant(t *testing.T) {
 			}
 			e := callout.New(o)
 			defer e.Close()
-			c.Name, c.Protocol = "Acme", callout.Anonymous
+			c.Name, c.SignIn.Protocol = "Acme", signin.Anonymous
 			require.NoError(t, e.Apply([]callout.Credential{c}))
 			answer := get(e, "callout:Acme/x")
 			require.Nil(t, answer.Err)
@@ -172,7 +173,7 @@ func TestNoRequestGoesToTheDaemonItself(t *testing.T) {
 	for _, listener := range []string{"127.0.0.1", "0.0.0.0", "::"} {
 		at := []netip.AddrPort{netip.AddrPortFrom(netip.MustParseAddr(listener), uint16(port))}
 		e := callout.New(callout.Options{Own: func(to netip.AddrPort) bool { return callout.OwnListener(at, to) }})
-		require.NoError(t, e.Apply([]callout.Credential{{Name: "Acme", Endpoint: own.URL, Protocol: callout.Anonymous, Networks: []string{"loopback", "private"}}}))
+		require.NoError(t, e.Apply([]callout.Credential{{Name: "Acme", Endpoint: own.URL, SignIn: signin.Config{Protocol: signin.Anonymous}, Networks: []string{"loopback", "private"}}}))
 		answer := get(e, "callout:Acme/api/v1/status")
 		require.NotNil(t, answer.Err)
 		require.Contains(t, answer.Err.Message, "this daemon itself")
@@ -214,10 +215,11 @@ func TestAnEndpointThatNobodyMayCallIsRefusedAtOnce(t *testing.T) {
 		"http://[64:ff9b::ffff:ffff]:8080/": "broadcast",
 	} {
 		e := callout.New(callout.Options{})
-		err := e.Apply([]callout.Credential{{Name: "Acme", Endpoint: endpoint, Protocol: callout.Anonymous}})
+		err := e.Apply([]callout.Credential{{Name: "Acme", Endpoint: endpoint, SignIn: signin.Config{Protocol: signin.Anonymous}}})
 		require.ErrorContains(t, err, says, endpoint)
 		require.ErrorContains(t, err, "endpoint", endpoint)
-		err = e.Apply([]callout.Credential{{Name: "Acme", Endpoint: "https://x.example", Protocol: callout.OAuth2, Secret: secret.Ref{Value: "x"}, OAuth2: callout.OAuth2Config{TokenURL: endpoint}}})
+		err = e.Apply([]callout.Credential{{Name: "Acme", Endpoint: "https://x.example", SignIn: signin.Config{Protocol: signin.OAuth2, Secret: signin.Secret{Ref: secret.Ref{Value: "x"}, Path: "oauth2.client_secret"},
+			OAuth2: signin.OAuth2Config{Grant: signin.ClientCredentials, TokenURL: endpoint}}}})
 		require.ErrorContains(t, err, says, endpoint)
 	}
 }
@@ -227,11 +229,11 @@ func TestNetworksThatNobodyMayHaveAreRefused(t *testing.T) {
 		"intern": "is none of", "10.0.0.1/8": "10.0.0.0/8 meant", "0.0.0.0/0": "not allowed", "::/0": "not allowed", "128.0.0.0/1": "too much",
 		"169.254.0.0/16": "link-local", "169.254.169.254/32": "metadata", "224.0.0.0/4": "not allowed", "fe80::/10": "link-local", "10.0.0.0": "is none of",
 	} {
-		err := callout.New(callout.Options{}).Apply([]callout.Credential{{Name: "Acme", Endpoint: "https://x.example", Protocol: callout.Anonymous, Networks: []string{network}}})
+		err := callout.New(callout.Options{}).Apply([]callout.Credential{{Name: "Acme", Endpoint: "https://x.example", SignIn: signin.Config{Protocol: signin.Anonymous}, Networks: []string{network}}})
 		require.ErrorContains(t, err, says, network)
 		require.ErrorContains(t, err, "credentials.Acme.networks", network)
 	}
-	require.NoError(t, callout.New(callout.Options{}).Apply([]callout.Credential{{Name: "Acme", Endpoint: "https://x.example", Protocol: callout.Anonymous,
+	require.NoError(t, callout.New(callout.Options{}).Apply([]callout.Credential{{Name: "Acme", Endpoint: "https://x.example", SignIn: signin.Config{Protocol: signin.Anonymous},
 		Networks: []string{"loopback", "private", "10.0.0.0/8", "fd00:1234::/32", "192.168.1.5/32", "8.8.8.0/24"}}}))
 }
 

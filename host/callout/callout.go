@@ -25,7 +25,9 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/secret"
+	"github.com/provosthq/provost/host/signin"
 	"github.com/provosthq/provost/pdk"
 )
 
@@ -42,6 +44,10 @@ type Options struct {
 	Own func(netip.AddrPort) bool
 	// Resolver resolves names; nil is the system's.
 	Resolver *net.Resolver
+	// Store keeps what people authorize; nil for none.
+	Store signin.Store
+	// Unread: secrets need not be there, only be named as they must.
+	Unread bool
 }
 
 // Egress performs callouts. It may be used from many goroutines.
@@ -114,17 +120,20 @@ func (e *Egress) Close() {
 
 // Info is what may be known of a credential.
 type Info struct {
-	Name      string
-	Endpoint  string
-	Protocol  Protocol
-	SecretSet bool
+	Name     string
+	Endpoint string
+	// Protocol is the way to sign in, as it is shown: oauth2_client_credentials.
+	Protocol string
+	// Interactive: a person must authorize it; PerUser: each person.
+	Interactive, PerUser bool
+	SecretSet            bool
 }
 
 // List returns the credentials by name.
 func (e *Egress) List() []Info {
 	var list []Info
 	for _, c := range *e.current.Load() {
-		list = append(list, Info{c.Name, c.Endpoint, c.Protocol, c.secret.IsSet()})
+		list = append(list, Info{c.Name, c.Endpoint, c.SignIn.Kind(), c.signIn.Interactive(), c.signIn.PerUser, c.signIn.SecretSet()})
 	}
 	slices.SortFunc(list, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
 	return list
@@ -139,6 +148,10 @@ type Caller struct {
 	// Hosts are the operator's grants of further hosts ([CheckGrant]); they get no
 	// credential.
 	Hosts []string
+	// UserID is the user that it is done for, "" for nobody.
+	UserID string
+	// NoMerge: no merge field may be filled in ([Mergeable]).
+	NoMerge bool
 }
 
 // Request is what a connector wants sent.
@@ -155,6 +168,10 @@ type Response struct {
 	Header map[string]string // lower-case names
 	Body   []byte
 	Err    *pdk.Error
+	// WaitsFor is the authorization that was missing ([host.AuthorizationTarget]).
+	WaitsFor string
+
+	header http.Header // all of it
 }
 
 // Do performs a request. It never panics and never returns a Go error: what
@@ -183,18 +200,18 @@ func (e *Egress) do(ctx context.Context, caller Caller, r Request) Response {
 	if !slices.Contains(methods, r.Method) {
 		return failed(pdk.Errorf(pdk.Unsupported, "the method %q is none of %s", clip(r.Method, 20), strings.Join(methods, ", ")))
 	}
-	header, err := cleanHeader(r.Header)
+	name, path, query, ok := split(r.URL)
+	c := (*e.current.Load())[name]
+	header, err := cleanHeader(r.Header, ok && c != nil && c.SignIn.WithoutHeader && c.MergeHeaders)
 	if err != nil {
 		return failed(err)
 	}
-	name, path, query, ok := split(r.URL)
 	if !ok {
 		return e.toGranted(ctx, caller, r, header)
 	}
 	if name != caller.Credential || name == "" {
 		return failed(pdk.Errorf(pdk.PermissionDenied, "this call may use the named credential %q, not %q", caller.Credential, clip(name, 80)))
 	}
-	c := (*e.current.Load())[name]
 	if c == nil {
 		return failed(pdk.Errorf(pdk.Unauthorized, "there is no named credential %q; add it to the configuration", name))
 	}
@@ -205,52 +222,63 @@ func (e *Egress) do(ctx context.Context, caller Caller, r Request) Response {
 	if err != nil {
 		return failed(err)
 	}
-	if c.Protocol == APIKey {
-		header.Del(c.Header)
-	}
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	answer := c.send(ctx, r, u, header)
-	if answer.Status == http.StatusUnauthorized && c.Protocol == OAuth2 {
-		// The token may have been revoked before its time: once with a new one.
-		c.token.forget(strings.TrimPrefix(header.Get("Authorization"), "Bearer "))
-		answer = c.send(ctx, r, u, header)
+	auth, err2 := c.signIn.Get(ctx, caller.UserID)
+	if err2 != nil {
+		return c.notSignedIn(caller, err2)
 	}
-	return c.masked(answer)
+	answer := c.send(ctx, caller, r, u, header.Clone(), auth)
+	next, err2 := c.signIn.Again(ctx, auth, answer.Status, answer.header, answer.Body)
+	if err2 != nil && answer.Status != 0 {
+		return c.notSignedIn(caller, err2)
+	}
+	if next != nil { // the target has done nothing yet: it did not know us
+		again := c.send(ctx, caller, r, u, header.Clone(), next)
+		if _, err := c.signIn.Again(ctx, next, again.Status, again.header, again.Body); err != nil {
+			return c.notSignedIn(caller, err)
+		}
+		answer = again
+	}
+	return answer.withoutSecrets(secretsOf(auth, next))
 }
+
+// notSignedIn is the answer where there is nothing to sign in with.
+func (c *credential) notSignedIn(caller Caller, err error) Response {
+	if r := refusal(err); r != nil {
+		return failed(pdk.Errorf(pdk.PermissionDenied, "signing in %s: %s", c.Name, r.why))
+	}
+	var missing *signin.NotAuthorizedError
+	if errors.As(err, &missing) {
+		answer := failed(pdk.Errorf(pdk.Unauthorized, "%s", missing.Why))
+		answer.WaitsFor = host.AuthorizationTarget(missing.Credential, missing.UserID)
+		return answer
+	}
+	var known *host.Error
+	if !errors.As(err, &known) {
+		known = host.Errorf(host.Unavailable, "signing in %s: %w", c.Name, err)
+	}
+	e := pdk.Errorf(pdk.ErrorType(known.Code), "%s", known.Message)
+	e.HTTPStatus = known.HTTPStatus
+	return failed(e)
+}
+
+type baseKey struct{}
 
 // send signs in and performs one request.
-func (c *credential) send(ctx context.Context, r Request, u *url.URL, header http.Header) Response {
-	switch c.Protocol {
-	case Basic:
-		req := http.Request{Header: header}
-		req.SetBasicAuth(c.Username, c.secret.Reveal())
-	case Bearer:
-		header.Set("Authorization", "Bearer "+c.secret.Reveal())
-	case APIKey:
-		header.Set(c.Header, c.secret.Reveal())
-	case OAuth2:
-		token, err := c.token.get(ctx)
-		if err != nil {
-			return failed(err)
-		}
-		header.Set("Authorization", "Bearer "+token)
+func (c *credential) send(ctx context.Context, caller Caller, r Request, u *url.URL, header http.Header, auth *signin.Auth) Response {
+	base := c.base
+	if origin := auth.Origin(); origin != nil {
+		moved, there := *u, *c.base
+		moved.Scheme, moved.Host, there.Scheme, there.Host = origin.Scheme, origin.Host, origin.Scheme, origin.Host
+		u, base = &moved, &there
 	}
-	return perform(ctx, c.client, r, u, header, c.MaxResponseBytes)
-}
-
-// masked takes the credential's secrets out of an answer that repeats them.
-func (c *credential) masked(r Response) Response {
-	for _, s := range c.secrets() {
-		if len(s) < 8 { // shorter ones would tear up ordinary text
-			continue
-		}
-		r.Body = bytes.ReplaceAll(r.Body, []byte(s), []byte("***"))
-		for name, v := range r.Header {
-			r.Header[name] = strings.ReplaceAll(v, s, "***")
-		}
+	body, wrong := c.merge(caller, auth, header, r.Body)
+	if wrong != nil {
+		return failed(wrong)
 	}
-	return r
+	r.Body = body
+	return perform(context.WithValue(ctx, baseKey{}, base), c.client, r, u, header, c.MaxResponseBytes, auth)
 }
 
 // toGranted performs a request outside any credential, to a host that the
@@ -265,10 +293,11 @@ func (e *Egress) toGranted(ctx context.Context, caller Caller, r Request, header
 	}
 	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
 	defer cancel()
-	return perform(ctx, e.granted, r, u, header, defaultMaxResponseBytes)
+	return perform(ctx, e.granted, r, u, header, defaultMaxResponseBytes, nil)
 }
 
-func perform(ctx context.Context, client *http.Client, r Request, u *url.URL, header http.Header, most int64) Response {
+// perform sends one request, signed in with auth where that is not nil.
+func perform(ctx context.Context, client *http.Client, r Request, u *url.URL, header http.Header, most int64, auth *signin.Auth) Response {
 	// Atomic, because a connection may be written to by another goroutine.
 	var reached atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -285,6 +314,11 @@ func perform(ctx context.Context, client *http.Client, r Request, u *url.URL, he
 		req.URL.RawPath, req.URL.Path = u.RawPath, u.Path
 	}
 	req.Header = header
+	if auth != nil {
+		if err := auth.Sign(ctx, req, r.Body); err != nil {
+			return failed(pdk.Errorf(pdk.Unauthorized, "the request can't be signed in: %s", reason(err)))
+		}
+	}
 	unsafe := r.Method != http.MethodGet && r.Method != http.MethodHead
 	answer, err := client.Do(req)
 	if refused := refusal(err); refused != nil {
@@ -305,7 +339,7 @@ func perform(ctx context.Context, client *http.Client, r Request, u *url.URL, he
 		e.HTTPStatus, e.Uncertain = answer.StatusCode, unsafe
 		return failed(e)
 	}
-	return Response{Status: answer.StatusCode, Header: answerHeader(answer.Header), Body: body}
+	return Response{Status: answer.StatusCode, Header: answerHeader(answer.Header), Body: body, header: answer.Header}
 }
 
 const mostRedirects = 5
@@ -314,7 +348,8 @@ const mostRedirects = 5
 // any other is the connector's answer.
 func (c *credential) checkRedirect(r *http.Request, via []*http.Request) error {
 	safe := r.Method == http.MethodGet || r.Method == http.MethodHead
-	if !safe || via[0].Method != r.Method || len(via) > mostRedirects || !below(c.base, r.URL) || strings.Contains(r.URL.Path, "..") {
+	base, _ := r.Context().Value(baseKey{}).(*url.URL)
+	if base == nil || !safe || c.SignIn.SignsURL() || via[0].Method != r.Method || len(via) > mostRedirects || !below(base, r.URL) || strings.Contains(r.URL.Path, "..") {
 		return http.ErrUseLastResponse
 	}
 	return nil
@@ -327,7 +362,10 @@ var refusedHeaders = []string{"Authorization", "Cookie", "Cookie2", "Host", "Con
 
 // cleanHeader refuses what is no header and what a connector may not set. The
 // length is the host's to say, and says the same.
-func cleanHeader(in map[string]string) (http.Header, *pdk.Error) {
+//
+// authorization lets the Authorization header through, where the host makes
+// none.
+func cleanHeader(in map[string]string, authorization bool) (http.Header, *pdk.Error) {
 	out := http.Header{}
 	for name, value := range in {
 		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
@@ -335,6 +373,7 @@ func cleanHeader(in map[string]string) (http.Header, *pdk.Error) {
 		}
 		name = http.CanonicalHeaderKey(name)
 		switch {
+		case name == "Authorization" && authorization && mergeField.MatchString(value):
 		case slices.Contains(refusedHeaders, name), strings.HasPrefix(name, "Proxy-"):
 			return nil, pdk.Errorf(pdk.PermissionDenied, "the header %s is not for a connector to set; the host signs in and keeps the connection", name)
 		case out.Values(name) != nil:
@@ -388,4 +427,11 @@ func reason(err error) string {
 	default:
 		return err.Error()
 	}
+}
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		return s[:n]
+	}
+	return s
 }

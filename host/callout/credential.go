@@ -1,6 +1,7 @@
 package callout
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -12,22 +13,8 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/net/http/httpguts"
-
 	"github.com/provosthq/provost/host"
-	"github.com/provosthq/provost/host/secret"
-)
-
-// Protocol is how a credential signs in.
-type Protocol string
-
-// The protocols.
-const (
-	Anonymous Protocol = "anonymous"
-	Basic     Protocol = "basic"
-	Bearer    Protocol = "bearer"
-	APIKey    Protocol = "api_key"
-	OAuth2    Protocol = "oauth2_client_credentials"
+	"github.com/provosthq/provost/host/signin"
 )
 
 // Credential is a named credential: an endpoint and its sign-in.
@@ -36,12 +23,9 @@ type Credential struct {
 	Name string
 	// Endpoint is the base URL that every path is kept below.
 	Endpoint string
-	Protocol Protocol
-
-	Username string     // Basic
-	Secret   secret.Ref // password, token, key or client secret
-	Header   string     // APIKey: the header's name
-	OAuth2   OAuth2Config
+	SignIn   signin.Config
+	// MergeHeaders and MergeBody are the places where merge fields are filled in.
+	MergeHeaders, MergeBody bool
 
 	TLS TLS
 	// Methods are those that may be sent; nil for all.
@@ -49,33 +33,13 @@ type Credential struct {
 	// Networks are those besides the public Internet in which the endpoint may
 	// be: Loopback, Private, or prefixes.
 	Networks []string
+	// Probe is the path that a test asks for.
+	Probe string
 	// Timeout bounds one request; 0 is 30 s.
 	Timeout time.Duration
 	// MaxResponseBytes bounds one answer; 0 is 16 MiB.
 	MaxResponseBytes int64
 }
-
-// OAuth2Config is for client credentials (RFC 6749, 4.4).
-type OAuth2Config struct {
-	TokenURL string
-	ClientID string
-	Scopes   []string
-	// AuthStyle is how the client's id and secret are sent; "" is AuthAuto.
-	AuthStyle AuthStyle
-	// Params are further fields of the form.
-	Params map[string]string
-}
-
-// AuthStyle is how a client shows a token endpoint who it is (RFC 6749, 2.3.1).
-type AuthStyle string
-
-// The styles. Auto tries the header, then the form where the header is
-// refused, and stays with what worked.
-const (
-	AuthAuto   AuthStyle = "auto"
-	AuthHeader AuthStyle = "header"
-	AuthParams AuthStyle = "params"
-)
 
 // TLS says whom to trust and who we are.
 type TLS struct {
@@ -93,9 +57,8 @@ const (
 type credential struct {
 	Credential
 	base   *url.URL
-	secret secret.Value
 	client *http.Client
-	token  tokenSource // OAuth2
+	signIn *signin.SignIn
 }
 
 func (e *Egress) newCredential(c Credential) (*credential, error) {
@@ -136,49 +99,35 @@ func (e *Egress) newCredential(c Credential) (*credential, error) {
 	if err != nil {
 		errs = append(errs, bad("networks", "%w", err))
 	}
+	for name, text := range c.SignIn.URLs() {
+		if u, err := url.Parse(text); err == nil { // else signin says so
+			if why := wrongHost(u.Hostname()); why != "" {
+				errs = append(errs, bad(name, "%s", why))
+			}
+		}
+	}
 	out := &credential{Credential: c, base: base}
-	if c.Protocol != Anonymous {
-		if !c.Secret.IsSet() {
-			errs = append(errs, bad(string(c.Protocol), "has no secret"))
-		} else if out.secret, err = secret.Resolve(c.Secret, e.options.Sealer); err != nil {
-			wrong := host.Errorf(host.CodeOf(err), "%w", err)
-			wrong.Field = field(string(c.Protocol))
-			errs = append(errs, wrong)
-		} else if strings.ContainsAny(out.secret.Reveal(), "\r\n\x00") {
-			errs = append(errs, bad(string(c.Protocol), "the secret holds a line break"))
-		}
-	}
-	switch c.Protocol {
-	case Anonymous, Basic, Bearer:
-	case APIKey:
-		if !httpguts.ValidHeaderFieldName(c.Header) {
-			errs = append(errs, bad("api_key.header", "%q is no name of a header", c.Header))
-		}
-	case OAuth2:
-		if u, err := url.Parse(c.OAuth2.TokenURL); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
-			errs = append(errs, bad("oauth2.token_url", "%q is no http or https URL", c.OAuth2.TokenURL))
-		} else if why := wrongHost(u.Hostname()); why != "" {
-			errs = append(errs, bad("oauth2.token_url", "%s", why))
-		}
-		if s := c.OAuth2.AuthStyle; s != "" && s != AuthAuto && s != AuthHeader && s != AuthParams {
-			errs = append(errs, bad("oauth2.auth_style", "%q is none of %s, %s, %s", s, AuthAuto, AuthHeader, AuthParams))
-		}
-	default:
-		errs = append(errs, bad("protocol", "%q is none of %s, %s, %s, %s, %s", c.Protocol, Anonymous, Basic, Bearer, APIKey, OAuth2))
-	}
 	tlsConfig, err := c.TLS.config()
 	if err != nil {
 		errs = append(errs, bad("tls", "%w", err))
-	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
 	}
 	transport := e.transport(within)
 	transport.TLSClientConfig = tlsConfig
 	transport.MaxIdleConnsPerHost = 16
 	transport.MaxResponseHeaderBytes = 256 << 10
 	out.client = &http.Client{Transport: transport, CheckRedirect: out.checkRedirect}
-	out.token = tokenSource{c: out}
+	c.SignIn.Name, c.SignIn.Timeout = c.Name, c.Timeout
+	out.signIn, err = signin.New(c.SignIn, signin.Options{
+		// The same TLS, but no redirect: a token endpoint that moves is a mistake.
+		Client: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		Base:   base, Sealer: e.options.Sealer, Store: e.options.Store, Unread: e.options.Unread, Logger: e.options.Logger,
+	})
+	if err == nil && !e.options.Unread {
+		err = out.signIn.Check(context.Background())
+	}
+	if errs = append(errs, err); errors.Join(errs...) != nil {
+		return nil, errors.Join(errs...)
+	}
 	return out, nil
 }
 
@@ -202,16 +151,4 @@ func (t TLS) config() (*tls.Config, error) {
 		c.Certificates = []tls.Certificate{pair}
 	}
 	return c, nil
-}
-
-// secrets are the values that must not come back to a connector.
-func (c *credential) secrets() []string {
-	var all []string
-	if c.secret.IsSet() {
-		all = append(all, c.secret.Reveal())
-	}
-	if t := c.token.current(); t.IsSet() {
-		all = append(all, t.Reveal())
-	}
-	return all
 }

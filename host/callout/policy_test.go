@@ -19,6 +19,7 @@ import (
 
 	"github.com/provosthq/provost/host/callout"
 	"github.com/provosthq/provost/host/secret"
+	"github.com/provosthq/provost/host/signin"
 	"github.com/provosthq/provost/pdk"
 )
 
@@ -54,7 +55,7 @@ func TestNoRequestLeavesItsCredential(t *testing.T) {
 		}
 	}))
 	defer target.Close()
-	e := open(t, new(bytes.Buffer), callout.Credential{Endpoint: target.URL + "/scim/v2/", Protocol: callout.Bearer, Secret: secret.Ref{Value: canary}})
+	e := open(t, new(bytes.Buffer), callout.Credential{Endpoint: target.URL + "/scim/v2/", SignIn: signin.Config{Protocol: signin.Bearer, Secret: signin.Secret{Ref: secret.Ref{Value: canary}, Path: "bearer.token"}}})
 	host := strings.TrimPrefix(other.URL, "http://")
 	for url, why := range map[string]string{
 		"callout:Acme/../admin":             "dot segment",
@@ -120,7 +121,7 @@ func TestAConnectorNeitherSetsNorSeesTheSignIn(t *testing.T) {
 	}))
 	defer target.Close()
 	var log bytes.Buffer
-	e := open(t, &log, callout.Credential{Endpoint: target.URL, Protocol: callout.Bearer, Secret: secret.Ref{Value: canary}})
+	e := open(t, &log, callout.Credential{Endpoint: target.URL, SignIn: signin.Config{Protocol: signin.Bearer, Secret: signin.Secret{Ref: secret.Ref{Value: canary}, Path: "bearer.token"}}})
 	answer := get(e, "callout:Acme/x?secret=1", "X-Mine", "kept", "content-length", "7")
 	require.Nil(t, answer.Err)
 	require.Equal(t, "Bearer "+canary, seen.Get("Authorization"))
@@ -155,7 +156,7 @@ func TestRedirectsAreFollowedOnlyBelowTheEndpoint(t *testing.T) {
 		}
 	}))
 	defer target.Close()
-	e := open(t, new(bytes.Buffer), callout.Credential{Endpoint: target.URL + "/scim", Protocol: callout.Bearer, Secret: secret.Ref{Value: canary}})
+	e := open(t, new(bytes.Buffer), callout.Credential{Endpoint: target.URL + "/scim", SignIn: signin.Config{Protocol: signin.Bearer, Secret: signin.Secret{Ref: secret.Ref{Value: canary}, Path: "bearer.token"}}})
 	require.Equal(t, 200, get(e, "callout:Acme/inside").Status)
 	require.Equal(t, 302, get(e, "callout:Acme/above").Status)
 	require.Equal(t, 307, get(e, "callout:Acme/away").Status)
@@ -179,8 +180,8 @@ func TestATokenIsFetchedOnceAndAgainAfterA401(t *testing.T) {
 		}
 	}))
 	defer target.Close()
-	e := open(t, new(bytes.Buffer), callout.Credential{Endpoint: target.URL + "/api", Protocol: callout.OAuth2, Secret: secret.Ref{Value: canary},
-		OAuth2: callout.OAuth2Config{TokenURL: target.URL + "/token", ClientID: "me"}})
+	e := open(t, new(bytes.Buffer), callout.Credential{Endpoint: target.URL + "/api", SignIn: signin.Config{Protocol: signin.OAuth2, Secret: signin.Secret{Ref: secret.Ref{Value: canary}, Path: "oauth2.client_secret"},
+		OAuth2: signin.OAuth2Config{Grant: signin.ClientCredentials, TokenURL: target.URL + "/token", ClientID: "me"}}})
 	for range 4 {
 		require.Equal(t, 200, get(e, "callout:Acme/x").Status)
 	}
@@ -200,7 +201,7 @@ func TestAnAnswerThatBreaksOffIsUncertainOnlyWhereItMayHaveActed(t *testing.T) {
 		}
 	}))
 	defer target.Close()
-	e := open(t, new(bytes.Buffer), callout.Credential{Endpoint: target.URL, Protocol: callout.Anonymous, MaxResponseBytes: 1000, Timeout: 100 * time.Millisecond})
+	e := open(t, new(bytes.Buffer), callout.Credential{Endpoint: target.URL, SignIn: signin.Config{Protocol: signin.Anonymous}, MaxResponseBytes: 1000, Timeout: 100 * time.Millisecond})
 	do := func(method, path string) *pdk.Error {
 		return e.Do(context.Background(), callout.Caller{Credential: "Acme"}, callout.Request{Method: method, URL: "callout:Acme" + path, Body: []byte("x")}).Err
 	}
@@ -210,18 +211,18 @@ func TestAnAnswerThatBreaksOffIsUncertainOnlyWhereItMayHaveActed(t *testing.T) {
 		require.False(t, do("GET", path).Uncertain, path)
 	}
 	require.Contains(t, do("GET", "/large").Message, "larger than 1000 bytes")
-	down := open(t, new(bytes.Buffer), callout.Credential{Endpoint: "http://127.0.0.1:1", Protocol: callout.Anonymous})
+	down := open(t, new(bytes.Buffer), callout.Credential{Endpoint: "http://127.0.0.1:1", SignIn: signin.Config{Protocol: signin.Anonymous}})
 	refused := down.Do(context.Background(), callout.Caller{Credential: "Acme"}, callout.Request{Method: "POST", URL: "callout:Acme/x"}).Err
 	require.Equal(t, pdk.Unavailable, refused.Type)
 	require.False(t, refused.Uncertain, "nothing was sent")
 }
 
 func TestAllCredentialsAreTakenOrNone(t *testing.T) {
-	e := open(t, new(bytes.Buffer), callout.Credential{Name: "Good", Endpoint: "https://x.example", Protocol: callout.Anonymous})
+	e := open(t, new(bytes.Buffer), callout.Credential{Name: "Good", Endpoint: "https://x.example", SignIn: signin.Config{Protocol: signin.Anonymous}})
 	err := e.Apply([]callout.Credential{
-		{Name: "A", Endpoint: "ftp://x", Protocol: callout.Anonymous},
-		{Name: "B", Endpoint: "https://x.example", Protocol: callout.Bearer, Secret: secret.Ref{Env: "NOT_SET_ANYWHERE"}},
-		{Name: "C", Endpoint: "https://x.example", Protocol: callout.Anonymous, TLS: callout.TLS{CAFile: "missing.pem"}},
+		{Name: "A", Endpoint: "ftp://x", SignIn: signin.Config{Protocol: signin.Anonymous}},
+		{Name: "B", Endpoint: "https://x.example", SignIn: signin.Config{Protocol: signin.Bearer, Secret: signin.Secret{Ref: secret.Ref{Env: "NOT_SET_ANYWHERE"}, Path: "bearer.token"}}},
+		{Name: "C", Endpoint: "https://x.example", SignIn: signin.Config{Protocol: signin.Anonymous}, TLS: callout.TLS{CAFile: "missing.pem"}},
 	})
 	for _, field := range []string{"credentials.A.endpoint", "credentials.B.bearer", "credentials.C.tls"} {
 		require.ErrorContains(t, err, field)
@@ -233,7 +234,7 @@ func TestHeadersThatAreTheHostsAreRefusedAndNothingIsSent(t *testing.T) {
 	var reached atomic.Int64
 	target := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
 	defer target.Close()
-	e := open(t, new(bytes.Buffer), callout.Credential{Endpoint: target.URL, Protocol: callout.Bearer, Secret: secret.Ref{Value: canary}})
+	e := open(t, new(bytes.Buffer), callout.Credential{Endpoint: target.URL, SignIn: signin.Config{Protocol: signin.Bearer, Secret: signin.Secret{Ref: secret.Ref{Value: canary}, Path: "bearer.token"}}})
 	for _, name := range []string{"Authorization", "authorization", "AUTHORIZATION", "Cookie", "Host", "host", "Connection", "Keep-Alive", "TE", "Trailer", "Transfer-Encoding", "Upgrade", "Expect",
 		"Forwarded", "Via", "Proxy-Authorization", "Proxy-Connection", "proxy-authenticate"} {
 		answer := get(e, "callout:Acme/x", name, "x")
@@ -254,7 +255,7 @@ func TestACredentialIsSentTheMethodsThatItAllows(t *testing.T) {
 	var seen []string
 	target := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen = append(seen, r.Method) }))
 	defer target.Close()
-	e := open(t, new(bytes.Buffer), callout.Credential{Endpoint: target.URL, Protocol: callout.Anonymous, Methods: []string{"GET", "HEAD"}})
+	e := open(t, new(bytes.Buffer), callout.Credential{Endpoint: target.URL, SignIn: signin.Config{Protocol: signin.Anonymous}, Methods: []string{"GET", "HEAD"}})
 	do := func(method string) *pdk.Error {
 		return e.Do(context.Background(), callout.Caller{Credential: "Acme"}, callout.Request{Method: method, URL: "callout:Acme/x"}).Err
 	}
@@ -265,14 +266,14 @@ func TestACredentialIsSentTheMethodsThatItAllows(t *testing.T) {
 		require.NotNil(t, do(m), m)
 	}
 	require.Equal(t, []string{"GET", "HEAD"}, seen)
-	require.ErrorContains(t, e.Apply([]callout.Credential{{Name: "A", Endpoint: target.URL, Protocol: callout.Anonymous, Methods: []string{"TRACE"}}}), "credentials.A.methods")
+	require.ErrorContains(t, e.Apply([]callout.Credential{{Name: "A", Endpoint: target.URL, SignIn: signin.Config{Protocol: signin.Anonymous}, Methods: []string{"TRACE"}}}), "credentials.A.methods")
 }
 
 func TestAConnectorReachesWhatIsGrantedAndNothingElse(t *testing.T) {
 	var reached atomic.Int64
 	target := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
 	defer target.Close()
-	e := open(t, new(bytes.Buffer), callout.Credential{Endpoint: target.URL, Protocol: callout.Bearer, Secret: secret.Ref{Value: canary}})
+	e := open(t, new(bytes.Buffer), callout.Credential{Endpoint: target.URL, SignIn: signin.Config{Protocol: signin.Bearer, Secret: signin.Secret{Ref: secret.Ref{Value: canary}, Path: "bearer.token"}}})
 	do := func(method, url string, grants ...string) callout.Response {
 		return e.Do(context.Background(), callout.Caller{Connector: "x", Credential: "Acme", Hosts: grants}, callout.Request{Method: method, URL: url})
 	}
@@ -331,7 +332,7 @@ func FuzzAPathStaysBelowTheEndpoint(f *testing.F) {
 	f.Cleanup(target.Close)
 	e := callout.New(callout.Options{})
 	f.Cleanup(e.Close)
-	require.NoError(f, e.Apply([]callout.Credential{{Name: "Acme", Endpoint: target.URL + "/scim/v2", Protocol: callout.Anonymous}}))
+	require.NoError(f, e.Apply([]callout.Credential{{Name: "Acme", Endpoint: target.URL + "/scim/v2", SignIn: signin.Config{Protocol: signin.Anonymous}}}))
 	f.Fuzz(func(t *testing.T, path string) {
 		last.Store(nil)
 		answer := get(e, "callout:Acme"+path)

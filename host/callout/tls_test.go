@@ -26,6 +26,7 @@ import (
 
 	"github.com/provosthq/provost/host/callout"
 	"github.com/provosthq/provost/host/secret"
+	"github.com/provosthq/provost/host/signin"
 	"github.com/provosthq/provost/pdk"
 )
 
@@ -97,7 +98,7 @@ func (a *authority) serve(ends time.Time, clients *authority) (url string, reach
 }
 
 func (a *authority) credential(url string, c callout.TLS) callout.Credential {
-	return callout.Credential{Endpoint: url, Protocol: callout.Bearer, Secret: secret.Ref{Value: canary}, TLS: c}
+	return callout.Credential{Endpoint: url, SignIn: signin.Config{Protocol: signin.Bearer, Secret: signin.Secret{Ref: secret.Ref{Value: canary}, Path: "bearer.token"}}, TLS: c}
 }
 
 func TestAnOwnAuthorityIsTrustedAndNoOther(t *testing.T) {
@@ -162,7 +163,7 @@ func TestTheTokenEndpointIsHeldToTheSameAuthority(t *testing.T) {
 	endpoint, _ := own.serve(time.Now().Add(time.Hour), nil)
 	token, reached := other.serve(time.Now().Add(time.Hour), nil)
 	c := own.credential(endpoint, callout.TLS{CAFile: own.file})
-	c.Protocol, c.OAuth2 = callout.OAuth2, callout.OAuth2Config{TokenURL: token, ClientID: "me"}
+	c.SignIn.Protocol, c.SignIn.OAuth2 = signin.OAuth2, signin.OAuth2Config{Grant: signin.ClientCredentials, TokenURL: token, ClientID: "me"}
 	answer := get(open(t, new(bytes.Buffer), c), "callout:Acme/x")
 	require.Contains(t, answer.Err.Message, "certificate is not trusted")
 	require.Zero(t, reached.Load())
@@ -170,30 +171,30 @@ func TestTheTokenEndpointIsHeldToTheSameAuthority(t *testing.T) {
 
 func TestTheStyleThatATokenEndpointTakesIsFoundOutOnce(t *testing.T) {
 	for _, c := range []struct {
-		style, takes callout.AuthStyle
+		style, takes signin.AuthStyle
 		refusal      int
-		asked        []callout.AuthStyle // by two fetches
+		asked        []signin.AuthStyle // by two fetches
 		ok           bool
 	}{
-		{callout.AuthAuto, callout.AuthHeader, 401, []callout.AuthStyle{"header", "header"}, true},
-		{callout.AuthAuto, callout.AuthParams, 401, []callout.AuthStyle{"header", "params", "params"}, true},
-		{"", callout.AuthParams, 400, []callout.AuthStyle{"header", "params", "params"}, true},
-		{callout.AuthAuto, "", 401, []callout.AuthStyle{"header", "params", "header", "params"}, false},
-		{callout.AuthAuto, "", 503, []callout.AuthStyle{"header", "header"}, false},
-		{callout.AuthHeader, callout.AuthParams, 401, []callout.AuthStyle{"header", "header"}, false},
-		{callout.AuthParams, callout.AuthParams, 401, []callout.AuthStyle{"params", "params"}, true},
+		{signin.AuthAuto, signin.AuthHeader, 401, []signin.AuthStyle{"header", "header"}, true},
+		{signin.AuthAuto, signin.AuthParams, 401, []signin.AuthStyle{"header", "params", "params"}, true},
+		{"", signin.AuthParams, 400, []signin.AuthStyle{"header", "params", "params"}, true},
+		{signin.AuthAuto, "", 401, []signin.AuthStyle{"header", "params", "header", "params"}, false},
+		{signin.AuthAuto, "", 503, []signin.AuthStyle{"header", "header"}, false},
+		{signin.AuthHeader, signin.AuthParams, 401, []signin.AuthStyle{"header", "header"}, false},
+		{signin.AuthParams, signin.AuthParams, 401, []signin.AuthStyle{"params", "params"}, true},
 	} {
 		t.Run(fmt.Sprintf("%q where %q is taken, else %d", c.style, c.takes, c.refusal), func(t *testing.T) {
-			var asked []callout.AuthStyle
+			var asked []signin.AuthStyle
 			target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path != "/token" {
 					w.WriteHeader(http.StatusUnauthorized) // lets each call fetch a new token
 					return
 				}
-				style := callout.AuthParams
+				style := signin.AuthParams
 				id, password := r.PostFormValue("client_id"), r.PostFormValue("client_secret")
 				if name, pw, ok := r.BasicAuth(); ok {
-					style, id, password = callout.AuthHeader, name, pw
+					style, id, password = signin.AuthHeader, name, pw
 				}
 				if asked = append(asked, style); style != c.takes || id != "me" || password != canary {
 					w.WriteHeader(c.refusal)
@@ -205,8 +206,8 @@ func TestTheStyleThatATokenEndpointTakesIsFoundOutOnce(t *testing.T) {
 			}))
 			defer target.Close()
 			var log bytes.Buffer
-			e := open(t, &log, callout.Credential{Endpoint: target.URL + "/api", Protocol: callout.OAuth2, Secret: secret.Ref{Value: canary},
-				OAuth2: callout.OAuth2Config{TokenURL: target.URL + "/token", ClientID: "me", AuthStyle: c.style}})
+			e := open(t, &log, callout.Credential{Endpoint: target.URL + "/api", SignIn: signin.Config{Protocol: signin.OAuth2, Secret: signin.Secret{Ref: secret.Ref{Value: canary}, Path: "oauth2.client_secret"},
+				OAuth2: signin.OAuth2Config{Grant: signin.ClientCredentials, TokenURL: target.URL + "/token", ClientID: "me", AuthStyle: c.style}}})
 			answer := get(e, "callout:Acme/x")
 			if !c.ok {
 				require.NotNil(t, answer.Err)
@@ -218,7 +219,7 @@ func TestTheStyleThatATokenEndpointTakesIsFoundOutOnce(t *testing.T) {
 			require.NotContains(t, log.String(), canary)
 		})
 	}
-	err := callout.New(callout.Options{}).Apply([]callout.Credential{{Name: "Acme", Endpoint: "https://x.example", Protocol: callout.OAuth2, Secret: secret.Ref{Value: canary},
-		OAuth2: callout.OAuth2Config{TokenURL: "https://x.example", ClientID: "me", AuthStyle: "body"}}})
+	err := callout.New(callout.Options{}).Apply([]callout.Credential{{Name: "Acme", Endpoint: "https://x.example", SignIn: signin.Config{Protocol: signin.OAuth2, Secret: signin.Secret{Ref: secret.Ref{Value: canary}, Path: "oauth2.client_secret"},
+		OAuth2: signin.OAuth2Config{Grant: signin.ClientCredentials, TokenURL: "https://x.example", ClientID: "me", AuthStyle: "body"}}}})
 	require.ErrorContains(t, err, "auth_style")
 }

@@ -127,6 +127,9 @@ func call[T any](ctx context.Context, k *Connector, op pdk.Operation, in pdk.Inp
 		if err != nil {
 			return none, err
 		}
+		if o.Foreign != nil {
+			r.tainted = o.Foreign(input)
+		}
 		var b []byte
 		b, usage, err = k.module.Call(ctx, string(op), input, sandbox.Env{Tenant: r.tenant(), HTTP: r.http, Log: r.line})
 		r.trace.Duration, r.trace.HTTPDuration = usage.Duration, usage.HTTPDuration
@@ -180,6 +183,7 @@ type recorder struct {
 	// sent: a request that is not GET or HEAD may have reached the target;
 	// acted: it answered one of them with 2xx.
 	sent, acted bool
+	tainted     bool
 }
 
 // tenant is whose call it is when apps share a connector's instances.
@@ -200,10 +204,28 @@ func (r *recorder) http(ctx context.Context, q *sandbox.HTTPRequest) *sandbox.HT
 	answer, callout := egress.Do(ctx, Caller{
 		Connector: r.connector.name, Credential: r.in.NamedCredDevName,
 		RequestId: r.in.UserProvisioningRequestId, Hosts: r.connector.hosts,
+		UserId: r.in.UserId, Foreign: r.foreign(),
 	}, q)
+	r.saw(answer)
 	callout.URL, callout.Error = r.mask.Replace(callout.URL), r.mask.Replace(callout.Error)
 	r.record(q.Method, answer, callout)
 	return answer
+}
+
+// foreign tells whether what the connector makes its requests of could have a
+// merge field in it that is not the connector's own.
+func (r *recorder) foreign() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.tainted
+}
+
+func (r *recorder) saw(answer *sandbox.HTTPResponse) {
+	if test := r.connector.catalogue.options.Foreign; test != nil && answer != nil && test(answer.Body) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.tainted = true
+	}
 }
 
 func (r *recorder) record(method string, answer *sandbox.HTTPResponse, callout host.Callout) {

@@ -28,6 +28,11 @@ type Caller struct {
 	Connector, Credential, RequestId string
 	// Hosts may be reached besides the credential's endpoint.
 	Hosts []string
+	// UserId is the user that it is done for, "" for nobody.
+	UserId string
+	// Foreign: the call's input or an answer could have brought a merge field
+	// ([Options]), so that none is the connector's own.
+	Foreign bool
 }
 
 // Observation is one call, for metrics.
@@ -51,6 +56,9 @@ type Options struct {
 	Logger *slog.Logger
 	// Observe is told of every call; nil for none.
 	Observe func(Observation)
+	// Foreign tells whether a text could bring a merge field of a named credential
+	// into what a connector makes of it; nil where none are filled in.
+	Foreign func([]byte) bool
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }

@@ -61,6 +61,9 @@ type Tx interface {
 	// new. With lock no other transaction gets it until this one ends.
 	TargetState(ctx context.Context, name string, lock bool) (*host.TargetState, error)
 	PutTargetState(ctx context.Context, t *host.TargetState) error
+	// Authorization is that of a named credential, of one user where userID is
+	// given; one that is not there yet is new.
+	Authorization(ctx context.Context, credential, userID string, lock bool) (*host.Authorization, error)
 	// CountInFlight counts the attempts that are under way in some apps.
 	CountInFlight(ctx context.Context, apps []string) (int, error)
 	// Waiting returns requests that wait for a target, those that a person waits

@@ -30,6 +30,9 @@ type TargetLimits struct {
 	// long, up to mostRest.
 	Failures int
 	Rest     time.Duration
+	// Authorized: nothing can be asked before a person has authorized it;
+	// PerUser: each person, for what is done for him.
+	Authorized, PerUser bool
 }
 
 const (
@@ -64,6 +67,9 @@ func (e *Engine) admit(ctx context.Context, tx Tx, limits []TargetLimits, r *hos
 	got := admission{at: now}
 	var changed []*host.TargetState
 	for _, l := range limits {
+		if name, why, err := e.unauthorized(ctx, tx, l, r, now); err != nil || name != "" {
+			return admission{waitsFor: name, why: why}, err
+		}
 		t, err := tx.TargetState(ctx, l.Name, l.bounded())
 		if err != nil {
 			return got, err
@@ -149,6 +155,28 @@ func (e *Engine) Note(ctx context.Context, tx Tx, app *host.UserProvisioningConf
 	return waitsFor, own, err
 }
 
+// unauthorized is the authorization that a request must wait for before a
+// target can be asked, and why; "" for none.
+func (e *Engine) unauthorized(ctx context.Context, tx Tx, l TargetLimits, r *host.UserProvisioningRequest, now time.Time) (name, why string, err error) {
+	if !l.Authorized {
+		return "", "", nil
+	}
+	user := ""
+	if l.PerUser {
+		if user = r.UserId; user == "" {
+			return "", "", nil // the credential itself says why that can't be
+		}
+	}
+	a, err := tx.Authorization(ctx, l.Name, user, false)
+	if err != nil {
+		return "", "", err
+	}
+	if why = a.Wants(now); why == "" {
+		return "", "", nil
+	}
+	return host.AuthorizationTarget(l.Name, user), why, nil
+}
+
 // verdict is what an attempt says of its target.
 type verdict struct {
 	// down: the target gave no answer, or none that is its own (429, 5xx).
@@ -159,6 +187,8 @@ type verdict struct {
 	retryAfter time.Duration
 	// err is what it failed with.
 	err string
+	// unauthorized: it could not be signed in before a person authorizes.
+	unauthorized bool
 }
 
 // judge looks at what the host itself saw of the target, not at what the
@@ -166,6 +196,10 @@ type verdict struct {
 func judge(trace *host.CallTrace, err error) verdict {
 	v := verdict{silent: true}
 	for _, c := range trace.Callouts {
+		if c.WaitsFor != "" {
+			v.unauthorized = true
+			continue // it did not go out
+		}
 		v.silent = false
 		v.down = c.Status == 0 && c.Error != "" || c.Status == 429 || c.Status >= 500
 		if v.err = c.Error; v.err == "" && v.down {
@@ -186,6 +220,14 @@ func (e *Engine) noteTargets(ctx context.Context, tx Tx, limits []TargetLimits, 
 	own = true
 	now := e.Now().UTC()
 	for _, l := range limits {
+		if v.unauthorized {
+			// It is what the request waits for, unless somebody has authorized it
+			// meanwhile; it is no failure in either case.
+			if next, _, err = e.unauthorized(ctx, tx, l, r, now); err != nil || next != "" {
+				return false, next, err
+			}
+			own = false
+		}
 		if strings.HasPrefix(l.Name, appTarget) {
 			continue // bounds only; the target behind is the credential's
 		}
@@ -293,6 +335,13 @@ func (e *Engine) Sweep(ctx context.Context) error {
 
 func (e *Engine) sweep(ctx context.Context, tx Tx, name string, l TargetLimits) error {
 	now := e.Now().UTC()
+	if credential, user, ok := host.AuthorizationOfTarget(name); ok {
+		a, err := tx.Authorization(ctx, credential, user, false)
+		if err == nil && a.Usable(now) {
+			_, err = e.release(ctx, tx, name, mostReleased)
+		}
+		return err
+	}
 	t, err := tx.TargetState(ctx, name, true)
 	if err != nil {
 		return err

@@ -549,7 +549,7 @@ func (e *Engine) failed(ctx context.Context, tx Tx, a *attempt, got answer, trac
 		details += "; " + got.deletedBy + " has deleted it after all"
 	}
 	switch {
-	case !code.Retryable() && !uncertain && !another:
+	case !code.Retryable() && !uncertain && !another && got.trace.Unauthorized() == "":
 		return e.end(ctx, tx, r, r.Attempt, host.StateFailed, "failed", details, trace)
 	case own && r.Failures >= most:
 		return e.end(ctx, tx, r, r.Attempt, host.StateFailed, "failed", fmt.Sprintf("%s; that was failure %d of %d, a person must look", details, r.Failures, most), trace)

@@ -257,7 +257,7 @@ func (e *Engine) retryPage(ctx context.Context, r *host.UserProvisioningRequest,
 	if !errors.As(cause, &known) {
 		known = host.Errorf(host.Internal, "%w", cause)
 	}
-	if !known.Code.Retryable() {
+	if !known.Code.Retryable() && (trace == nil || trace.Unauthorized() == "") {
 		return false, known
 	}
 	var end *host.Error

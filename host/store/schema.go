@@ -195,7 +195,18 @@ CREATE INDEX accounts_by_email ON user_prov_accounts (app_name, lower(external_e
 ALTER TABLE user_prov_accounts ADD COLUMN candidates {json};
 CREATE INDEX accounts_in_order ON user_prov_accounts (app_name, number);
 CREATE INDEX accounts_undecided ON user_prov_accounts (app_name, number) WHERE candidates IS NOT NULL
-`, map[string]string{"sqlite": statistics}}}
+`, map[string]string{"sqlite": statistics}}, {12, "authorizations of named credentials", `
+CREATE TABLE authorizations (
+	credential TEXT NOT NULL, user_id TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL, principal TEXT NOT NULL, scopes {json},
+	client TEXT NOT NULL, sealed TEXT NOT NULL, sealed_with TEXT NOT NULL, expires_date {time}, generation {bigint} NOT NULL,
+	granted_by TEXT NOT NULL, granted_date {time}, refreshed_date {time}, lease_holder TEXT NOT NULL, lease_until {time},
+	PRIMARY KEY (credential, user_id)
+);
+CREATE TABLE authorization_requests (
+	id TEXT PRIMARY KEY, credential TEXT NOT NULL, user_id TEXT NOT NULL, sealed TEXT NOT NULL, actor TEXT NOT NULL,
+	created_date {time} NOT NULL, expires_date {time} NOT NULL
+)
+`, nil}}
 
 // statistics tell SQLite's planner what it can't know of a database that is
 // still empty: that one app or one run may have a million rows, and one person

@@ -1,0 +1,282 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/provosthq/provost/config"
+	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/api"
+	"github.com/provosthq/provost/host/secret"
+	"github.com/provosthq/provost/host/signin"
+	"github.com/provosthq/provost/host/store"
+)
+
+// Credentials lists the named credentials, with who uses them and what people
+// have authorized.
+func (s service) Credentials(ctx context.Context) ([]api.Credential, error) {
+	var all []*host.Authorization
+	var waiting map[string]int64
+	err := s.store.View(ctx, func(t *store.Tx) (err error) {
+		if all, err = t.Authorizations(ctx); err == nil {
+			waiting, err = t.CountWaiting(ctx)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	var list []api.Credential
+	for _, c := range s.egress.List() {
+		shown := api.Credential{Name: c.Name, Endpoint: c.Endpoint, Protocol: c.Protocol, Identity: "named principal", SecretSet: c.SecretSet}
+		switch {
+		case c.PerUser:
+			shown.Identity = "per user"
+		case c.Protocol == string(signin.Anonymous):
+			shown.Identity = "anonymous"
+		}
+		for _, a := range s.current.Load().config.Apps {
+			if a.Credential != c.Name {
+				continue
+			}
+			shown.Apps = append(shown.Apps, a.Name)
+			if !slices.Contains(shown.Connectors, a.Plugin) {
+				shown.Connectors = append(shown.Connectors, a.Plugin)
+			}
+		}
+		own := &host.Authorization{Credential: c.Name}
+		for _, a := range all {
+			if a.Credential == c.Name && a.State != "" {
+				shown.Authorizations = append(shown.Authorizations, a)
+				if a.UserId == "" {
+					own = a
+				}
+			}
+		}
+		for target, n := range waiting {
+			if name, _, ok := host.AuthorizationOfTarget(target); ok && name == c.Name {
+				shown.Waiting += n
+			}
+		}
+		if c.Interactive && !c.PerUser {
+			shown.Wants = own.Wants(now)
+		}
+		list = append(list, shown)
+	}
+	return list, nil
+}
+
+// Notices is what people must do or know: credentials to authorize, plans in
+// quarantine, a configuration that is refused.
+func (s service) Notices(ctx context.Context) ([]api.Notice, error) {
+	list, err := s.Credentials(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []api.Notice
+	now := time.Now()
+	for _, c := range list {
+		if c.Wants != "" {
+			all = append(all, api.Notice{Kind: "credential", Subject: c.Name, Text: c.Wants, Waiting: c.Waiting})
+		}
+		for _, a := range c.Authorizations {
+			if why := a.Wants(now); why != "" && a.UserId != "" && a.State == host.AuthorizeAgain {
+				all = append(all, api.Notice{Kind: "credential", Subject: c.Name, Text: why})
+			}
+		}
+	}
+	st, err := s.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range st.Apps {
+		if a.Quarantined > 0 {
+			all = append(all, api.Notice{Kind: "plan", Subject: a.Name, Waiting: a.Quarantined,
+				Text: fmt.Sprintf("%d plans of %s passed a threshold and wait for a person   -> provost plan list --app %s --state Quarantined", a.Quarantined, a.Name, a.Name)})
+		}
+	}
+	if st.LastReloadError != "" {
+		all = append(all, api.Notice{Kind: "configuration", Subject: s.current.Load().config.File, Text: "the changed configuration is refused: " + st.LastReloadError})
+	}
+	return all, nil
+}
+
+// userID is the id of a user given by id or username; "" for "".
+func (s service) userID(ctx context.Context, idOrName string) (string, error) {
+	if idOrName == "" {
+		return "", nil
+	}
+	u, err := s.User(ctx, idOrName)
+	if err != nil {
+		return "", err
+	}
+	return u.Id, nil
+}
+
+// TestCredential tries a credential step by step.
+func (s service) TestCredential(ctx context.Context, name, user, path string) ([]api.TestStep, error) {
+	id, err := s.userID(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	steps, err := s.egress.Test(ctx, name, id, path)
+	return testSteps(steps), err
+}
+
+// Authorize begins an authorization. On another device the daemon itself asks
+// whether it was given.
+func (s service) Authorize(ctx context.Context, name string, o api.AuthorizeOptions) (*api.Authorizing, error) {
+	id, err := s.userID(ctx, o.User)
+	if err != nil {
+		return nil, err
+	}
+	begun := &api.Authorizing{}
+	err = s.store.View(ctx, func(t *store.Tx) error {
+		a, err := t.Authorization(ctx, name, id, false)
+		begun.Generation = a.Generation
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	cfg := s.current.Load().config
+	i := slices.IndexFunc(cfg.Credentials, func(c config.Credential) bool { return c.Name == name })
+	if i < 0 {
+		return nil, host.Errorf(host.NotFound, "no credential named %q   -> provost credential list", name)
+	}
+	grant := signInOf(cfg.Credentials[i]).OAuth2.Grant
+	switch {
+	case o.Secret != "":
+		return nil, s.egress.GrantSecret(ctx, name, id, o.Username, secret.New(o.Secret))
+	case grant == signin.DeviceCode:
+		device, err := s.egress.BeginDevice(ctx, name, id)
+		if err != nil {
+			return nil, err
+		}
+		begun.URL, begun.UserCode, begun.Expires = device.VerificationURL, device.UserCode, device.Expires
+		if device.Complete != "" {
+			begun.URL = device.Complete
+		}
+		s.background(ctx, func(ctx context.Context) {
+			if _, err := device.Wait(ctx); err != nil && ctx.Err() == nil {
+				s.log.WarnContext(ctx, "not authorized", "credential", name, "error", err)
+			}
+		})
+		return begun, nil
+	default:
+		begun.Expires = time.Now().Add(15 * time.Minute)
+		begun.URL, err = s.egress.Begin(ctx, name, id, cfg.Listen.PublicURL+api.CallbackPath)
+		return begun, err
+	}
+}
+
+// CompleteAuthorization ends an authorization in the browser.
+func (s service) CompleteAuthorization(ctx context.Context, answer url.Values) (credential, principal string, err error) {
+	credential, principal, err = s.egress.Complete(ctx, answer)
+	if err != nil {
+		s.log.WarnContext(ctx, "not authorized", "credential", credential, "error", err)
+	}
+	return credential, principal, err
+}
+
+// RevokeCredential takes an authorization back.
+func (s service) RevokeCredential(ctx context.Context, name, user string) (string, error) {
+	id, err := s.userID(ctx, user)
+	if err != nil {
+		return "", err
+	}
+	told, err := s.egress.Revoke(ctx, name, id)
+	switch {
+	case host.CodeOf(err) == host.NotFound:
+		return "", err
+	case err != nil:
+		return "", host.Errorf(host.CodeOf(err), "the authorization of %s is gone here, but its server could not be told: %w; revoke it there too", name, err)
+	case told:
+		return "revoked, here and at its server", nil
+	default:
+		return "revoked here; its server has no way to be told, so take the grant back there too", nil
+	}
+}
+
+// background does something that outlives the call that began it, until the
+// daemon stops.
+func (d *daemon) background(ctx context.Context, do func(context.Context)) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(d.life, cancel)
+	d.chores.Go(func() {
+		defer cancel()
+		defer stop()
+		do(ctx)
+	})
+}
+
+// resealEvery is how often it is looked whether a secret is sealed with an old
+// key.
+const resealEvery = 10 * time.Minute
+
+// reseal seals with the present key what is stored and sealed with an older one.
+func (d *daemon) reseal(ctx context.Context) error {
+	if d.sealer == nil {
+		return nil
+	}
+	var list []*host.Authorization
+	if err := d.store.View(ctx, func(t *store.Tx) (err error) {
+		list, err = t.Authorizations(ctx)
+		return err
+	}); err != nil {
+		return err
+	}
+	n := 0
+	for _, old := range list {
+		if old.Sealed == "" || old.SealedWith == d.sealer.KeyID() {
+			continue
+		}
+		err := d.store.Update(ctx, func(t *store.Tx) error {
+			a, err := t.Authorization(ctx, old.Credential, old.UserId, true)
+			if err != nil || a.Sealed == "" {
+				return err
+			}
+			next, same, err := d.sealer.Reseal(a.Sealed, signin.AuthorizationBinding(a))
+			if err != nil || same {
+				return err
+			}
+			a.Sealed, a.SealedWith = next, d.sealer.KeyID()
+			return t.PutAuthorization(ctx, a)
+		})
+		if err != nil {
+			return host.Errorf(host.CodeOf(err), "the authorization of %s: %w", old.Credential, err)
+		}
+		n++
+	}
+	if n > 0 {
+		d.log.InfoContext(ctx, "sealed anew with the present key", "authorizations", n, "key", d.sealer.KeyID())
+	}
+	return nil
+}
+
+// checkKeys tells whether all that is stored can be opened: without its key it
+// is better not to begin.
+func (d *daemon) checkKeys(ctx context.Context) error {
+	var missing []string
+	err := d.store.View(ctx, func(t *store.Tx) error {
+		list, err := t.Authorizations(ctx)
+		missing = nil
+		for _, a := range list {
+			if a.Sealed != "" && (d.sealer == nil || !d.sealer.Knows(a.SealedWith)) && !slices.Contains(missing, a.SealedWith) {
+				missing = append(missing, a.SealedWith)
+			}
+		}
+		return err
+	})
+	if err == nil && len(missing) > 0 {
+		e := host.Errorf(host.InvalidInput, "the database has authorizations that are sealed with the key %s, which is not here: give that key back (an identity file may have several, the newest first), or drop them: provost credential forget --lost-keys", strings.Join(missing, ", "))
+		e.Field = "secrets"
+		return e
+	}
+	return err
+}

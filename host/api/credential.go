@@ -1,0 +1,151 @@
+package api
+
+import (
+	"context"
+	"html/template"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/provosthq/provost/host"
+)
+
+// Credential is what may be known of a named credential: never its secret.
+type Credential struct {
+	Name      string   `json:"name"`
+	Endpoint  string   `json:"endpoint"`
+	Protocol  string   `json:"protocol"`
+	Identity  string   `json:"identity"`
+	SecretSet bool     `json:"secretSet"`
+	Apps      []string `json:"apps"`
+	// Connectors are those of its apps.
+	Connectors []string `json:"connectors,omitempty"`
+	// Authorizations are those that people have given it.
+	Authorizations []*host.Authorization `json:"authorizations,omitempty"`
+	// Wants is what a person must do before it can be used.
+	Wants string `json:"wants,omitempty"`
+	// Waiting counts the requests that wait for that.
+	Waiting int64 `json:"waiting,omitempty"`
+}
+
+// TestStep is one of what a test of a credential tried.
+type TestStep struct {
+	Name   string        `json:"name" doc:"secret, resolve, connect, tls, sign in or probe"`
+	OK     bool          `json:"ok"`
+	Detail string        `json:"detail"`
+	Took   time.Duration `json:"tookNanoseconds"`
+}
+
+// Authorizing is an authorization that was begun: a person opens URL, and types
+// UserCode there where there is one.
+type Authorizing struct {
+	URL      string    `json:"url"`
+	UserCode string    `json:"userCode,omitempty"`
+	Expires  time.Time `json:"expires"`
+	// Generation is that of the authorization before; a greater one is the new.
+	Generation int64 `json:"generation"`
+}
+
+// AuthorizeOptions says for whom a credential is authorized, and with what where
+// that is no token.
+type AuthorizeOptions struct {
+	User     string `json:"user,omitempty" doc:"Id or username, where each person authorizes."`
+	Username string `json:"username,omitempty" doc:"The person's name in the target, where no token is fetched."`
+	Secret   string `json:"secret,omitempty" doc:"The person's password or token, where no token is fetched."`
+}
+
+// Notice is something that a person must do, or know.
+type Notice struct {
+	Kind    string    `json:"kind" doc:"credential, plan or configuration"`
+	Subject string    `json:"subject"`
+	Text    string    `json:"text"`
+	Waiting int64     `json:"waiting,omitempty"`
+	Since   time.Time `json:"since,omitzero"`
+}
+
+// CredentialService is what the API needs for named credentials.
+type CredentialService interface {
+	Credentials(ctx context.Context) ([]Credential, error)
+	// TestCredential tries it step by step, for a user where it is per user.
+	TestCredential(ctx context.Context, name, user, path string) ([]TestStep, error)
+	// Authorize begins an authorization; nil where it is done already.
+	Authorize(ctx context.Context, name string, o AuthorizeOptions) (*Authorizing, error)
+	// CompleteAuthorization ends it with what the authorization server sent.
+	CompleteAuthorization(ctx context.Context, answer url.Values) (credential, principal string, err error)
+	// RevokeCredential takes an authorization back; the text says what was done.
+	RevokeCredential(ctx context.Context, name, user string) (string, error)
+	Notices(ctx context.Context) ([]Notice, error)
+}
+
+func credentials(a huma.API, s CredentialService) {
+	type ByName struct {
+		Name string `path:"name"`
+	}
+	huma.Get(a, "/api/v1/credentials", func(ctx context.Context, _ *struct{}) (*body[[]Credential], error) {
+		return listed(s.Credentials(ctx))
+	})
+	huma.Get(a, "/api/v1/notices", func(ctx context.Context, _ *struct{}) (*body[[]Notice], error) { return listed(s.Notices(ctx)) })
+	huma.Post(a, "/api/v1/credentials/{name}/test", func(ctx context.Context, in *struct {
+		ByName
+		Body struct {
+			User string `json:"user,omitempty"`
+			Path string `json:"path,omitempty"`
+		}
+	}) (*body[[]TestStep], error) {
+		return listed(s.TestCredential(ctx, in.Name, in.Body.User, in.Body.Path))
+	})
+	huma.Post(a, "/api/v1/credentials/{name}/authorize", func(ctx context.Context, in *struct {
+		ByName
+		Body AuthorizeOptions
+	}) (*body[*Authorizing], error) {
+		return answer(s.Authorize(ctx, in.Name, in.Body))
+	})
+	huma.Post(a, "/api/v1/credentials/{name}/revoke", func(ctx context.Context, in *struct {
+		ByName
+		Body struct {
+			User string `json:"user,omitempty"`
+		}
+	}) (*body[string], error) {
+		return answer(s.RevokeCredential(ctx, in.Name, in.Body.User))
+	})
+}
+
+// CallbackPath is where authorization servers send people back to.
+const CallbackPath = "/oauth/callback"
+
+// Callback serves [CallbackPath]: the end of an authorization in a browser.
+func Callback(s CredentialService) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Type", "text/html; charset=utf-8")
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+		h.Set("Referrer-Policy", "no-referrer") // the code stands in the URL
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		var page struct {
+			OK                           bool
+			Credential, Principal, Error string
+		}
+		name, principal, err := s.CompleteAuthorization(r.Context(), r.URL.Query())
+		page.OK, page.Credential, page.Principal = err == nil, name, principal
+		if err != nil {
+			page.Error = err.Error()
+			w.WriteHeader(host.CodeOf(err).HTTPStatus())
+		}
+		_ = callbackPage.Execute(w, page) // the browser may be gone
+	}
+}
+
+var callbackPage = template.Must(template.New("").Parse(`<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{{if .OK}}Authorized{{else}}Not authorized{{end}} – Provost</title>
+<style>body{font:16px/1.5 system-ui,sans-serif;max-width:36rem;margin:15vh auto;padding:0 1rem;color:#1a1a1a;background:#fff}
+@media(prefers-color-scheme:dark){body{color:#eee;background:#161616}}h1{font-size:1.4rem}code{font-size:.95em}</style>
+{{if .OK}}<h1 id="done">{{.Credential}} is authorized{{with .Principal}} as {{.}}{{end}}</h1>
+<p>Requests that waited for it go on. You can close this page.</p>
+{{else}}<h1 id="failed">{{with .Credential}}{{.}} is{{else}}This is{{end}} not authorized</h1>
+<p>{{.Error}}</p><p>Nothing was changed. To try again: <code>provost credential authorize {{.Credential}}</code></p>{{end}}
+</html>
+`))

@@ -1,0 +1,62 @@
+package callout
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/provosthq/provost/host/signin"
+)
+
+// shortestMasked is how long a secret must be to be masked in answers: shorter
+// ones would tear up ordinary text.
+const shortestMasked = 4
+
+// secretsOf are the forms in which the secrets of sign-ins may come back, the
+// longest first.
+func secretsOf(auths ...*signin.Auth) []string {
+	var all []string
+	for _, a := range auths {
+		if a == nil {
+			continue
+		}
+		for _, s := range a.Secrets() {
+			if len(s) < shortestMasked {
+				continue
+			}
+			for _, form := range []string{s, jsonEscaped(s), url.QueryEscape(s), url.PathEscape(s), hex.EncodeToString([]byte(s)),
+				strings.TrimRight(base64.StdEncoding.EncodeToString([]byte(s)), "="), strings.TrimRight(base64.URLEncoding.EncodeToString([]byte(s)), "=")} {
+				if form != "" && !slices.Contains(all, form) {
+					all = append(all, form)
+				}
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) })
+	return all
+}
+
+const secretMask = "***"
+
+// withoutSecrets takes secrets out of an answer that repeats them.
+func (r Response) withoutSecrets(secrets []string) Response {
+	for _, s := range secrets {
+		if bytes.Contains(r.Body, []byte(s)) {
+			r.Body = bytes.ReplaceAll(r.Body, []byte(s), []byte(secretMask))
+		}
+		for name, v := range r.Header {
+			if strings.Contains(v, s) {
+				r.Header[name] = strings.ReplaceAll(v, s, secretMask)
+			}
+		}
+		if r.Err != nil && strings.Contains(r.Err.Message, s) {
+			e := *r.Err
+			e.Message = strings.ReplaceAll(e.Message, s, secretMask)
+			r.Err = &e
+		}
+	}
+	return r
+}

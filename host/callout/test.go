@@ -1,0 +1,187 @@
+package callout
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/provosthq/provost/host"
+)
+
+// Step is one of what a test of a credential tried.
+type Step struct {
+	// Name is secret, resolve, connect, tls, sign in or probe.
+	Name   string        `json:"name"`
+	OK     bool          `json:"ok"`
+	Detail string        `json:"detail"`
+	Took   time.Duration `json:"tookNanoseconds"`
+}
+
+// Test tries a credential step by step, up to a GET of path (of its probe, where
+// that is ""), over a connection of its own. Nothing that it tells has a secret
+// in it.
+func (e *Egress) Test(ctx context.Context, name, userID, path string) ([]Step, error) {
+	c, err := e.named(name)
+	if err != nil {
+		return nil, err
+	}
+	return e.Try(ctx, c.Credential, userID, path)
+}
+
+// Try is Test of a credential that need not be in use.
+func (e *Egress) Try(ctx context.Context, given Credential, userID, path string) ([]Step, error) {
+	began := time.Now()
+	c, err := e.newCredential(given)
+	if err != nil {
+		return []Step{{"secret", false, err.Error(), time.Since(began)}}, nil
+	}
+	defer c.client.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(ctx, 2*c.Timeout)
+	defer cancel()
+	steps := []Step{}
+	if c.signIn.SecretSet() {
+		steps = append(steps, Step{"secret", true, "there", time.Since(began)})
+	}
+	resolved, err := e.resolve(ctx, c)
+	if steps = append(steps, resolved); err != nil {
+		return steps, nil
+	}
+	if path == "" {
+		path = c.Probe
+	}
+	p, query, _ := strings.Cut(path, "?")
+	u, wrong := join(c.base, p, query)
+	if wrong != nil {
+		return nil, host.Errorf(host.InvalidInput, "%s", wrong.Message)
+	}
+	began = time.Now()
+	auth, err := c.signIn.Get(ctx, userID)
+	took := time.Since(began)
+	if err != nil {
+		answer := c.notSignedIn(Caller{}, err)
+		return append(steps, Step{"sign in", false, answer.Err.Message, took}), nil
+	}
+	seen := &connection{}
+	caller := Caller{Connector: "test", Credential: c.Name, UserID: userID}
+	probe := func() (Response, time.Duration) {
+		began := time.Now()
+		answer := c.send(httptrace.WithClientTrace(ctx, seen.trace()), caller, Request{Method: http.MethodGet}, u, http.Header{"User-Agent": {"provost"}}, auth)
+		return answer, time.Since(began)
+	}
+	answer, probed := probe()
+	if next, err := c.signIn.Again(ctx, auth, answer.Status, answer.header, answer.Body); err == nil && next != nil {
+		auth = next
+		answer, probed = probe()
+	}
+	steps = append(steps, seen.steps()...)
+	detail := c.SignIn.Kind()
+	if end := auth.Expires(); !end.IsZero() {
+		detail += ", until " + end.Local().Format(time.DateTime)
+	}
+	if answer.Err != nil {
+		if !seen.reached() {
+			return append(steps, Step{"connect", false, answer.Err.Message, probed}), nil
+		}
+		return append(steps, Step{"probe", false, answer.withoutSecrets(secretsOf(auth)).Err.Message, probed}), nil
+	}
+	refused := answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden
+	steps = append(steps, Step{"sign in", answer.Status != http.StatusUnauthorized, detail, took})
+	return append(steps, Step{"probe", !refused && answer.Status < 500, fmt.Sprintf("GET %s answered %d %s", clip(u.EscapedPath(), 200), answer.Status, http.StatusText(answer.Status)), probed}), nil
+}
+
+// resolve looks up the endpoint's name, and whether its addresses may be called.
+func (e *Egress) resolve(ctx context.Context, c *credential) (Step, error) {
+	began := time.Now()
+	name := c.base.Hostname()
+	within, err := newReach(c.Networks, e.options.Own)
+	if err != nil {
+		return Step{"resolve", false, err.Error(), 0}, err
+	}
+	resolver := e.options.Resolver
+	if resolver == nil {
+		resolver = net.DefaultResolver
+	}
+	addresses, err := resolver.LookupNetIP(ctx, "ip", name)
+	if err != nil {
+		return Step{"resolve", false, name + " can't be resolved", time.Since(began)}, err
+	}
+	port, _ := strconv.Atoi(portWith(c.base)) // of a URL that was checked
+	var shown []string
+	for _, a := range addresses {
+		if err = within.check(name, netip.AddrPortFrom(a, uint16(port))); err != nil {
+			return Step{"resolve", false, err.Error(), time.Since(began)}, err
+		}
+		shown = append(shown, a.Unmap().String())
+	}
+	return Step{"resolve", true, name + " is " + strings.Join(shown, ", "), time.Since(began)}, nil
+}
+
+// connection is what one connection did.
+type connection struct {
+	mu             sync.Mutex
+	dialled, shook time.Time
+	list           []Step
+	wrote          bool
+}
+
+func (c *connection) trace() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		ConnectStart: func(string, string) { c.mu.Lock(); c.dialled = time.Now(); c.mu.Unlock() },
+		ConnectDone: func(_, address string, err error) {
+			c.add("connect", c.dialled, address, err)
+		},
+		TLSHandshakeStart: func() { c.mu.Lock(); c.shook = time.Now(); c.mu.Unlock() },
+		TLSHandshakeDone: func(s tls.ConnectionState, err error) {
+			detail := tls.VersionName(s.Version)
+			if len(s.PeerCertificates) > 0 {
+				leaf := s.PeerCertificates[0]
+				detail += fmt.Sprintf(", %s, valid until %s", leaf.Subject, leaf.NotAfter.Local().Format(time.DateOnly))
+			}
+			c.add("tls", c.shook, detail, err)
+		},
+		WroteHeaders: func() { c.mu.Lock(); c.wrote = true; c.mu.Unlock() },
+	}
+}
+
+func (c *connection) add(name string, began time.Time, detail string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		detail = reason(err)
+		if r := refusal(err); r != nil {
+			detail = r.why
+		}
+	}
+	c.list = append(c.list, Step{name, err == nil, detail, time.Since(began)})
+}
+
+func (c *connection) steps() []Step {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.list
+}
+
+// reached tells whether something of the connection is told already.
+func (c *connection) reached() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.list) > 0
+}
+
+// Failed is the first step that failed, nil where all is well.
+func Failed(steps []Step) *Step {
+	for i := range steps {
+		if !steps[i].OK {
+			return &steps[i]
+		}
+	}
+	return nil
+}
