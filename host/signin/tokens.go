@@ -79,7 +79,7 @@ const storing = 20 * time.Second
 // others do not wait long for one that has died.
 func (s *SignIn) leaseTime() time.Duration {
 	if s.Interactive() {
-		return s.Timeout + storing
+		return s.Timeout + min(storing, 5*s.Timeout)
 	}
 	return min(s.Timeout, 5*time.Second)
 }
@@ -225,6 +225,9 @@ func (s *SignIn) grantless() bool { return s.PerUser && !s.byToken() }
 // its way is to be given again.
 func (s *SignIn) judge(a *host.Authorization, t *tokens, refused string) {
 	again := func(reason string) {
+		if t != nil && t.Access == refused {
+			a.ExpiresDate = nil // whatever it says, the target takes it no more
+		}
 		a.State, a.Reason, a.LeaseHolder, a.LeaseUntil = host.AuthorizeAgain, reason, "", nil
 		s.options.Logger.Error("a person must authorize again", "credential", s.Name, "user", a.UserId, "reason", reason)
 	}
@@ -290,6 +293,9 @@ func (s *SignIn) renew(ctx context.Context, mine *leased, holder, refused string
 		a.LeaseHolder, a.LeaseUntil = "", nil
 		if s.Interactive() && (failed.ended || failed.uncertain && !mine.tokens.Kept) {
 			a.State, a.Reason = host.AuthorizeAgain, failed.reason()
+			if refused != "" {
+				a.ExpiresDate = nil // whatever it says, the target takes it no more
+			}
 			wants = a.Wants(s.options.Now())
 			s.options.Logger.ErrorContext(ctx, "a person must authorize again", "credential", s.Name, "user", a.UserId, "reason", a.Reason)
 		}
