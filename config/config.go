@@ -27,10 +27,12 @@ type Config struct {
 	Users       Users        `yaml:"users" doc:"The organisation's people."`
 	Workers     int          `yaml:"workers" default:"8" doc:"How many requests are worked on at once."`
 	Plugins     []Plugin     `yaml:"plugins" doc:"Connectors."`
+	Proxy       *Proxy       `yaml:"proxy" doc:"Proxy that the requests of all credentials go through that have none of their own."`
 	Credentials []Credential `yaml:"credentials" doc:"Named credentials: an endpoint and how to sign in there."`
 	Apps        []App        `yaml:"apps" doc:"Connected apps that people get accounts in."`
 	Groups      []Group      `yaml:"groups" doc:"Groups of people who approve."`
 	Tables      []Table      `yaml:"tables" doc:"Tables that mappings look up values in: lookup(\"costCenters\", user.Department)."`
+	Trace       Trace        `yaml:"trace" doc:"What is kept of the HTTP requests that connectors make."`
 	Retention   Retention    `yaml:"retention" doc:"How long is kept what has ended."`
 
 	// File is the file that was read.
@@ -139,6 +141,8 @@ type Credential struct {
 	Networks            []string         `yaml:"networks" doc:"Networks besides the public Internet in which the endpoint may be: loopback, private, or prefixes such as 10.1.0.0/16. An endpoint that is itself an address, or localhost, needs none."`
 	Probe               string           `yaml:"probe" doc:"Path that provost credential test asks for; without it the endpoint's own."`
 	Timeout             time.Duration    `yaml:"timeout" default:"30s" doc:"Time for one HTTP request."`
+	Timeouts            Timeouts         `yaml:"timeouts" doc:"Time for each phase of it."`
+	Proxy               *Proxy           `yaml:"proxy" doc:"What requests go through, in place of the proxy for all."`
 	Limits              CredentialLimits `yaml:"limits" doc:"Bounds on what the target may send."`
 }
 
@@ -238,9 +242,26 @@ func (s Secret) places() []string {
 
 // TLS adds to how a target is verified and how we show who we are.
 type TLS struct {
-	CA   string `yaml:"ca" path:"file" doc:"PEM file with the authorities to trust, in place of the system's."`
-	Cert string `yaml:"cert" path:"file" doc:"PEM file with a client certificate."`
-	Key  string `yaml:"key" path:"file" doc:"PEM file with its key."`
+	CA   string   `yaml:"ca" path:"file" doc:"PEM file with the authorities to trust, in place of the system's."`
+	Cert string   `yaml:"cert" path:"file" doc:"PEM file with a client certificate."`
+	Key  string   `yaml:"key" path:"file" doc:"PEM file with its key."`
+	Pins []string `yaml:"pins" doc:"Keys of which the target's certificates must have one, besides being trusted: sha256/BASE64 of a SubjectPublicKeyInfo."`
+}
+
+// Timeouts bound the phases of one request.
+type Timeouts struct {
+	Connect time.Duration `yaml:"connect" default:"10s" doc:"Until there is a connection."`
+	TLS     time.Duration `yaml:"tls" default:"10s" doc:"Until it is secured."`
+	Headers time.Duration `yaml:"headers" doc:"Until an answer begins; without it what timeout leaves."`
+	Idle    time.Duration `yaml:"idle" default:"90s" doc:"How long a connection is kept that nobody uses."`
+}
+
+// Proxy is what requests go through. It resolves the names of targets itself.
+type Proxy struct {
+	URL      string   `yaml:"url" required:"true" doc:"http://, https:// or socks5://host:port. Proxies of the environment are not used."`
+	Username string   `yaml:"username" doc:"User name there."`
+	Password Secret   `yaml:"password" doc:"Password there."`
+	Except   []string `yaml:"except" doc:"Hosts that are called without it: example.com, *.example.com."`
 }
 
 // CredentialLimits bound what the target may send, and what it is sent.
@@ -248,6 +269,7 @@ type CredentialLimits struct {
 	MaxResponse Size          `yaml:"max_response" default:"16MiB" doc:"Largest response body."`
 	Rate        Rate          `yaml:"rate" doc:"Most attempts, such as 20/s or 600/m, of all workers on all machines together; without it as many as there are."`
 	Concurrency int           `yaml:"concurrency" doc:"Most attempts at once, of all workers on all machines together."`
+	RetryReads  bool          `yaml:"retry_reads" default:"true" doc:"A GET or HEAD that got no answer, or 502, 503 or 504, is sent again, twice at most and within a budget; false: never."`
 	Failures    int           `yaml:"failures" default:"5" doc:"So many failures of the target in a row, and it is left alone for a while: requests wait, and none fails for it."`
 	Rest        time.Duration `yaml:"rest" default:"30s" doc:"How long the target is then left alone before one attempt asks whether it is back; doubled while it is not, up to 10 minutes."`
 }
@@ -303,9 +325,16 @@ type TableValue struct {
 	Value string `yaml:"value" doc:"What is found; without it, an empty text."`
 }
 
+// Trace says what is kept of HTTP requests besides what they were and how long
+// they took.
+type Trace struct {
+	Mask []string `yaml:"mask" doc:"Names of members and headers whose values are masked, as secrets are, where a person asks for headers and bodies: phone*, birthDate."`
+}
+
 // Retention says how long is kept what has ended.
 type Retention struct {
 	Requests time.Duration `yaml:"requests" default:"365d" doc:"Requests that have ended, with their logs."`
+	Traces   time.Duration `yaml:"traces" default:"90d" doc:"What each attempt sent and cost; the log's lines stay with their request."`
 	Runs     time.Duration `yaml:"runs" default:"90d" doc:"Runs of reconciliation that have ended, and plans."`
 }
 

@@ -447,6 +447,7 @@ type CallTrace struct {
 
 // Callout is one HTTP request that the host made for a connector.
 type Callout struct {
+	Credential    string        `json:"Credential,omitempty"`
 	Method        string        `json:"Method"`
 	URL           string        `json:"URL"` // callout:Name/path, as the connector wrote it
 	Status        int           `json:"Status,omitempty"`
@@ -457,10 +458,32 @@ type Callout struct {
 	// WaitsFor is the authorization that was missing ([AuthorizationTarget]): the
 	// request did not go out.
 	WaitsFor string `json:"WaitsFor,omitempty"`
-	// The bodies, without secrets, where a person asked for the request
+	// Phases say where the time went, in the last of its tries.
+	Phases Phases `json:"Phases,omitzero"`
+	// Retries counts the tries after the first; Reused tells that the connection
+	// was there already.
+	Retries  int    `json:"Retries,omitempty"`
+	Protocol string `json:"Protocol,omitempty"`
+	Address  string `json:"Address,omitempty"`
+	Reused   bool   `json:"Reused,omitempty"`
+	// The headers and bodies, without secrets, where a person asked for the request
 	// ([WithBodies]).
-	RequestBody  string `json:"RequestBody,omitempty"`
-	ResponseBody string `json:"ResponseBody,omitempty"`
+	RequestHeader  map[string]string `json:"RequestHeader,omitempty"`
+	ResponseHeader map[string]string `json:"ResponseHeader,omitempty"`
+	RequestBody    string            `json:"RequestBody,omitempty"`
+	ResponseBody   string            `json:"ResponseBody,omitempty"`
+}
+
+// Phases are the times of one HTTP request: what it took to have something to
+// sign in with, to resolve, to connect, to secure the connection, until the
+// answer began, and until it ended.
+type Phases struct {
+	SignIn  time.Duration `json:"SignInNanoseconds,omitempty"`
+	Resolve time.Duration `json:"ResolveNanoseconds,omitempty"`
+	Connect time.Duration `json:"ConnectNanoseconds,omitempty"`
+	TLS     time.Duration `json:"TLSNanoseconds,omitempty"`
+	Wait    time.Duration `json:"WaitNanoseconds,omitempty"`
+	Read    time.Duration `json:"ReadNanoseconds,omitempty"`
 }
 
 // UserKey is what one link rule (by its index) makes of a user, to find the

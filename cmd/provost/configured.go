@@ -16,6 +16,7 @@ import (
 	"github.com/provosthq/provost/host/provision"
 	"github.com/provosthq/provost/host/sandbox"
 	"github.com/provosthq/provost/host/secret"
+	"github.com/provosthq/provost/host/signin"
 )
 
 // What a configuration says, in the words of the packages that do it.
@@ -113,16 +114,29 @@ func readPlugin(p config.Plugin) ([]byte, error) {
 }
 
 // namedCredentials are the configured credentials.
-func namedCredentials(list []config.Credential) []callout.Credential {
+func namedCredentials(list []config.Credential, proxy *config.Proxy) []callout.Credential {
 	out := make([]callout.Credential, len(list))
 	for i, c := range list {
 		out[i] = callout.Credential{
 			Name: c.Name, Endpoint: c.Endpoint, SignIn: signInOf(c), Timeout: c.Timeout, MaxResponseBytes: int64(c.Limits.MaxResponse),
-			TLS: callout.TLS{CAFile: c.TLS.CA, CertFile: c.TLS.Cert, KeyFile: c.TLS.Key}, Networks: c.Networks, Methods: c.Methods, Probe: c.Probe,
+			TLS: callout.TLS{CAFile: c.TLS.CA, CertFile: c.TLS.Cert, KeyFile: c.TLS.Key, Pins: c.TLS.Pins}, Networks: c.Networks, Methods: c.Methods, Probe: c.Probe,
+			Timeouts: callout.Timeouts(c.Timeouts), Proxy: proxyOf(c, proxy), NoRetries: !c.Limits.RetryReads,
 			MergeHeaders: c.MergeFields.Headers, MergeBody: c.MergeFields.Body,
 		}
 	}
 	return out
+}
+
+// proxyOf is the proxy of a credential: its own, or that for all.
+func proxyOf(c config.Credential, all *config.Proxy) callout.Proxy {
+	p, binding := c.Proxy, signin.Binding(c.Name, "proxy.password")
+	if p == nil {
+		p, binding = all, "proxy.password"
+	}
+	if p == nil {
+		return callout.Proxy{}
+	}
+	return callout.Proxy{URL: p.URL, Username: p.Username, Password: secretRef(p.Password), Binding: binding, Except: p.Except}
 }
 
 // newSealer opens sealed secrets; nil where the configuration names no
@@ -185,8 +199,8 @@ func openTrialEgress(file, credential string, spec *connector.Spec) (egress, err
 	if err != nil {
 		return egress{}, err
 	}
-	out := egress{callout.New(callout.Options{Sealer: sealer})}
-	if err := out.Apply(namedCredentials(chosen)); err != nil {
+	out := egress{Egress: callout.New(callout.Options{Sealer: sealer})}
+	if err := out.Apply(namedCredentials(chosen, cfg.Proxy)); err != nil {
 		out.Close()
 		return egress{}, err
 	}

@@ -318,7 +318,7 @@ rotation with --finish.`,
 			if err != nil {
 				return err
 			}
-			in := namedCredentials(now.Credentials[i : i+1])[0]
+			in := namedCredentials(now.Credentials[i:i+1], now.Proxy)[0]
 			at := &in.SignIn.Secret
 			if in.SignIn.Key.Secret.Ref.IsSet() && !at.Ref.IsSet() {
 				at = &in.SignIn.Key.Secret

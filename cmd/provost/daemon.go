@@ -104,7 +104,7 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 	if d.store, err = store.Open(ctx, cfg.Database.URL, store.Options{Logger: log}); err != nil {
 		return nil, err
 	}
-	d.egress = egress{callout.New(callout.Options{Logger: log, Sealer: d.sealer, Observe: d.metrics.Callout, Own: d.isListener,
+	d.egress = egress{rules: func() []string { return d.current.Load().config.Trace.Mask }, Egress: callout.New(callout.Options{Logger: log, Sealer: d.sealer, Observe: d.metrics.Callout, Own: d.isListener,
 		Store: signInStore{d.store}})}
 	d.catalogue = connector.New(connector.Options{Sandbox: d.sandbox, Egress: d.egress, Logger: log, Foreign: callout.Mergeable, Observe: func(o connector.Observation) {
 		d.metrics.Call(metrics.Call{Connector: o.Connector, Operation: o.Operation, Outcome: o.Outcome, Limit: o.Limit,
@@ -272,7 +272,7 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config) error {
 	if len(problems) > 0 {
 		return cfg.Locate(problems)
 	}
-	if err := d.egress.Apply(namedCredentials(cfg.Credentials)); err != nil {
+	if err := d.egress.Apply(namedCredentials(cfg.Credentials, cfg.Proxy)); err != nil {
 		for _, e := range unjoin(err) {
 			p := config.Problem{Message: e.Error()}
 			var known *host.Error

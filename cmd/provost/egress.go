@@ -14,19 +14,33 @@ import (
 
 // egress lets connectors out through named credentials. It implements
 // [connector.Egress].
-type egress struct{ *callout.Egress }
+type egress struct {
+	*callout.Egress
+	// rules name what of traces is personal; nil for none.
+	rules func() []string
+}
 
 func (e egress) Do(ctx context.Context, c connector.Caller, r *sandbox.HTTPRequest) (*sandbox.HTTPResponse, host.Callout) {
 	began := time.Now()
 	answer := e.Egress.Do(ctx, callout.Caller{Connector: c.Connector, Credential: c.Credential, RequestID: c.RequestId, Hosts: c.Hosts,
 		UserID: c.UserId, NoMerge: c.Foreign},
 		callout.Request{Method: r.Method, URL: r.URL, Header: r.Header, Body: r.Body})
+	p := answer.Record
 	record := host.Callout{
-		Method: r.Method, URL: r.URL, Status: answer.Status, Duration: time.Since(began),
+		Credential: c.Credential, Method: r.Method, URL: r.URL, Status: answer.Status, Duration: time.Since(began),
 		RequestBytes: int64(len(r.Body)), ResponseBytes: int64(len(answer.Body)), WaitsFor: answer.WaitsFor,
+		Phases:  host.Phases{SignIn: p.SignIn, Resolve: p.Resolve, Connect: p.Connect, TLS: p.TLS, Wait: p.Wait, Read: p.Read},
+		Retries: p.Retries, Protocol: p.Protocol, Address: p.Address, Reused: p.Reused,
 	}
 	if secrets, wanted := host.BodiesWanted(ctx); wanted {
-		record.RequestBody, record.ResponseBody = callout.Redact(r.Body, secrets...), callout.Redact(answer.Body, secrets...)
+		var rules []string
+		if e.rules != nil {
+			rules = e.rules()
+		}
+		record.RequestHeader, record.ResponseHeader = callout.RedactHeader(r.Header, rules, secrets...), callout.RedactHeader(answer.Header, rules, secrets...)
+		record.RequestBody, record.ResponseBody = callout.Redact(r.Body, rules, secrets...), callout.Redact(answer.Body, rules, secrets...)
+	} else {
+		record.URL = callout.RedactQuery(record.URL)
 	}
 	if answer.Err == nil {
 		return &sandbox.HTTPResponse{Status: answer.Status, Header: answer.Header, Body: answer.Body}, record

@@ -148,7 +148,7 @@ func TestNoConnectorReachesWhatItWasNotGiven(t *testing.T) {
 	wasm, err := os.ReadFile(guest(t, "./testdata/prober"))
 	require.NoError(t, err)
 	require.NoError(t, withSandbox(t.Context(), func(sb *sandbox.Runtime) error {
-		catalogue := connector.New(connector.Options{Sandbox: sb, Egress: egress{out}})
+		catalogue := connector.New(connector.Options{Sandbox: sb, Egress: egress{Egress: out}})
 		defer func() { require.NoError(t, catalogue.Close(context.Background())) }()
 		// Some of it has been granted, so that what is refused is not so for want of any grant.
 		grants := []string{"https://files.example.com", "*.example.com", "http://" + self, "POST http://" + other}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -160,25 +161,76 @@ func showRequest(ctx context.Context, w io.Writer, format string, c *client, r r
 	}
 	for _, l := range r.Log {
 		fmt.Fprintf(w, " %s  %-14s %-*s  %s\n", l.CreatedDate.Local().Format("15:04:05.000"), l.Status, widest, oneLine(l.Actor), l.Details)
-		if !trace || l.Trace == nil {
+		if l.Trace == nil {
 			continue
 		}
 		t := l.Trace
-		fmt.Fprintf(w, "%16s%s · %s in the sandbox · %s of fuel · %.1f MB · %d calls\n", "", t.Connector,
-			(t.Duration - t.HTTPDuration).Round(10*time.Microsecond), fuelText(t.Fuel), float64(t.MemoryBytes)/(1<<20), len(t.Callouts))
-		for _, call := range t.Callouts {
-			fmt.Fprintf(w, "%18s%s %s  %s in %s\n", "", call.Method, call.URL, statusText(call), call.Duration.Round(10*time.Microsecond))
-			for _, body := range []struct{ way, text string }{{">", call.RequestBody}, {"<", call.ResponseBody}} {
-				if body.text != "" {
-					fmt.Fprintf(w, "%20s%s %s\n", "", body.way, body.text)
+		if trace {
+			fmt.Fprintf(w, "%16s%s · %s in the sandbox · %s of fuel · %.1f MB · %d calls\n", "", t.Connector,
+				(t.Duration - t.HTTPDuration).Round(10*time.Microsecond), fuelText(t.Fuel), float64(t.MemoryBytes)/(1<<20), len(t.Callouts))
+		}
+		for i, call := range t.Callouts {
+			if i == mostCalloutsShown && !trace {
+				fmt.Fprintf(w, "%18s… and %d more   -> provost request get %s --trace\n", "", len(t.Callouts)-i, r.Name)
+				break
+			}
+			again := ""
+			if call.Retries > 0 {
+				again = fmt.Sprintf(", after %d retries", call.Retries)
+			}
+			fmt.Fprintf(w, "%18s%s %s  %s in %s%s\n", "", call.Method, call.URL, statusText(call), call.Duration.Round(10*time.Microsecond), again)
+			if !trace {
+				continue
+			}
+			if p := phasesText(call); p != "" {
+				fmt.Fprintf(w, "%20s%s\n", "", p)
+			}
+			for _, one := range []struct {
+				way, body string
+				header    map[string]string
+			}{{">", call.RequestBody, call.RequestHeader}, {"<", call.ResponseBody, call.ResponseHeader}} {
+				for _, name := range slices.Sorted(maps.Keys(one.header)) {
+					fmt.Fprintf(w, "%20s%s %s: %s\n", "", one.way, name, oneLine(one.header[name]))
+				}
+				if one.body != "" {
+					fmt.Fprintf(w, "%20s%s %s\n", "", one.way, one.body)
 				}
 			}
+		}
+		if !trace {
+			continue
 		}
 		for _, line := range t.Logs {
 			fmt.Fprintf(w, "%18s%s\n", "", line)
 		}
 	}
 	return nil
+}
+
+// mostCalloutsShown is how many calls of an attempt are shown to who does not
+// ask for its trace.
+const mostCalloutsShown = 5
+
+// phasesText says where the time of a call went, how much went each way, and
+// over what.
+func phasesText(c host.Callout) string {
+	var parts []string
+	for _, one := range []struct {
+		name string
+		took time.Duration
+	}{{"sign-in", c.Phases.SignIn}, {"resolve", c.Phases.Resolve}, {"connect", c.Phases.Connect}, {"tls", c.Phases.TLS}, {"wait", c.Phases.Wait}, {"read", c.Phases.Read}} {
+		if one.took >= 10*time.Microsecond {
+			parts = append(parts, one.name+" "+one.took.Round(10*time.Microsecond).String())
+		}
+	}
+	parts = append(parts, fmt.Sprintf("%d B out, %d B in", c.RequestBytes, c.ResponseBytes))
+	if c.Protocol != "" {
+		parts = append(parts, c.Protocol+" "+c.Address)
+	}
+	if c.Reused {
+		parts = append(parts, "same connection")
+	}
+	return strings.Join(parts, " · ")
 }
 
 func statusText(c host.Callout) string {

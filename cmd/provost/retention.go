@@ -27,6 +27,9 @@ func (s service) Prune(ctx context.Context, dryRun bool) (map[string]int64, erro
 	if keep.Runs > 0 {
 		r.Runs = now.Add(-keep.Runs)
 	}
+	if keep.Traces > 0 {
+		r.Traces = now.Add(-keep.Traces)
+	}
 	err := s.store.Prune(ctx, r, func(table string, rows int64) {
 		counts[table] += rows
 		if !dryRun {

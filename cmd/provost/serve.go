@@ -115,7 +115,7 @@ func checkGrants(cfg *config.Config) (problems []config.Problem) {
 // checkCredentials tries what is needed to use each credential, but for the
 // secrets: those need only be there where the daemon runs.
 func checkCredentials(cfg *config.Config) (problems []config.Problem) {
-	for _, c := range namedCredentials(cfg.Credentials) {
+	for _, c := range namedCredentials(cfg.Credentials, cfg.Proxy) {
 		if c.SignIn.Interactive() && cfg.Secrets.IdentityFile == "" && cfg.Secrets.IdentityEnv == "" && len(cfg.Secrets.IdentityCommand) == 0 {
 			problems = append(problems, config.Problem{Key: "credentials." + c.Name,
 				Message: "what people authorize is stored sealed, and there is no key: set secrets.identity_file (provost credential identity makes one)"})

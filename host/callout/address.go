@@ -219,16 +219,14 @@ func wrongHost(host string) string {
 	return ""
 }
 
-const dialTimeout = 10 * time.Second
-
 // dial connects, to addresses that may be. Each address that a name stands for
 // is looked at when its own turn comes.
-func (r reach) dial(ctx context.Context, resolver *net.Resolver, network, address string) (net.Conn, error) {
+func (r reach) dial(ctx context.Context, resolver *net.Resolver, network, address string, timeout time.Duration) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
 	}
-	d := net.Dialer{Timeout: dialTimeout, Resolver: resolver, ControlContext: func(_ context.Context, _, to string, _ syscall.RawConn) error {
+	d := net.Dialer{Timeout: timeout, Resolver: resolver, ControlContext: func(_ context.Context, _, to string, _ syscall.RawConn) error {
 		addr, err := netip.ParseAddrPort(to)
 		if err != nil {
 			return &refusedAddress{fmt.Sprintf("%s is no address", to)}

@@ -5,7 +5,6 @@
 package callout
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -14,7 +13,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -69,20 +67,13 @@ func New(o Options) *Egress {
 		o.Observe = func(string, string, int, time.Duration) {}
 	}
 	e := &Egress{options: o}
-	transport := e.transport(reach{own: o.Own})
+	transport, err := e.transport(reach{own: o.Own}, Timeouts{}, Proxy{})
+	if err != nil {
+		panic(err) // there is no proxy to be wrong
+	}
 	e.granted = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	e.current.Store(&map[string]*credential{})
 	return e
-}
-
-// transport dials only where it may.
-func (e *Egress) transport(r reach) *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.Proxy = nil // nothing of the environment changes where a secret goes
-	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		return r.dial(ctx, e.options.Resolver, network, address)
-	}
-	return t
 }
 
 // Apply replaces all credentials, or none if any is wrong: the error joins an
@@ -170,6 +161,7 @@ type Response struct {
 	Err    *pdk.Error
 	// WaitsFor is the authorization that was missing ([host.AuthorizationTarget]).
 	WaitsFor string
+	Record   Record
 
 	header http.Header // all of it
 }
@@ -224,22 +216,25 @@ func (e *Egress) do(ctx context.Context, caller Caller, r Request) Response {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
+	began := time.Now()
 	auth, err2 := c.signIn.Get(ctx, caller.UserID)
 	if err2 != nil {
 		return c.notSignedIn(caller, err2)
 	}
-	answer := c.send(ctx, caller, r, u, header.Clone(), auth)
+	signedIn := time.Since(began)
+	answer := c.persist(ctx, caller, r, u, header, auth)
 	next, err2 := c.signIn.Again(ctx, auth, answer.Status, answer.header, answer.Body)
 	if err2 != nil && answer.Status != 0 {
 		return c.notSignedIn(caller, err2)
 	}
 	if next != nil { // the target has done nothing yet: it did not know us
-		again := c.send(ctx, caller, r, u, header.Clone(), next)
+		again := c.persist(ctx, caller, r, u, header, next)
 		if _, err := c.signIn.Again(ctx, next, again.Status, again.header, again.Body); err != nil {
 			return c.notSignedIn(caller, err)
 		}
 		answer = again
 	}
+	answer.Record.SignIn = signedIn
 	return answer.withoutSecrets(secretsOf(auth, next))
 }
 
@@ -261,6 +256,27 @@ func (c *credential) notSignedIn(caller Caller, err error) Response {
 	e := pdk.Errorf(pdk.ErrorType(known.Code), "%s", known.Message)
 	e.HTTPStatus = known.HTTPStatus
 	return failed(e)
+}
+
+// persist is send, and send again where the target gave no answer to what
+// changes nothing.
+func (c *credential) persist(ctx context.Context, caller Caller, r Request, u *url.URL, header http.Header, auth *signin.Auth) Response {
+	c.budget.earn()
+	for tries := 0; ; tries++ {
+		answer := c.send(ctx, caller, r, u, header.Clone(), auth)
+		answer.Record.Retries = tries
+		wait, again := c.again(r, answer, tries)
+		if !again || ctx.Err() != nil {
+			return answer
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return answer
+		}
+	}
 }
 
 type baseKey struct{}
@@ -296,52 +312,6 @@ func (e *Egress) toGranted(ctx context.Context, caller Caller, r Request, header
 	return perform(ctx, e.granted, r, u, header, defaultMaxResponseBytes, nil)
 }
 
-// perform sends one request, signed in with auth where that is not nil.
-func perform(ctx context.Context, client *http.Client, r Request, u *url.URL, header http.Header, most int64, auth *signin.Auth) Response {
-	// Atomic, because a connection may be written to by another goroutine.
-	var reached atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		WroteHeaders: func() { reached.Store(true) },
-	})
-	req, err := http.NewRequestWithContext(ctx, r.Method, u.String(), bytes.NewReader(r.Body))
-	if err != nil {
-		return failed(pdk.Errorf(pdk.InvalidInput, "the request can't be made: %v", err))
-	}
-	if len(r.Body) == 0 {
-		req.Body, req.GetBody, req.ContentLength = nil, nil, 0
-	}
-	if u.RawPath != "" { // as the connector escaped it
-		req.URL.RawPath, req.URL.Path = u.RawPath, u.Path
-	}
-	req.Header = header
-	if auth != nil {
-		if err := auth.Sign(ctx, req, r.Body); err != nil {
-			return failed(pdk.Errorf(pdk.Unauthorized, "the request can't be signed in: %s", reason(err)))
-		}
-	}
-	unsafe := r.Method != http.MethodGet && r.Method != http.MethodHead
-	answer, err := client.Do(req)
-	if refused := refusal(err); refused != nil {
-		return failed(pdk.Errorf(pdk.PermissionDenied, "%s", refused.why))
-	}
-	if err != nil {
-		e := pdk.Errorf(pdk.Unavailable, "the target did not answer: %s", reason(err))
-		e.Uncertain = unsafe && reached.Load()
-		return failed(e)
-	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, most+1))
-	if err != nil || int64(len(body)) > most {
-		e := pdk.Errorf(pdk.Unavailable, "the target's answer (%d) broke off: %s", answer.StatusCode, reason(err))
-		if err == nil {
-			e = pdk.Errorf(pdk.Unsupported, "the target's answer is larger than %d bytes; ask for smaller pages, or raise limits.max_response of the credential", most)
-		}
-		e.HTTPStatus, e.Uncertain = answer.StatusCode, unsafe
-		return failed(e)
-	}
-	return Response{Status: answer.StatusCode, Header: answerHeader(answer.Header), Body: body, header: answer.Header}
-}
-
 const mostRedirects = 5
 
 // checkRedirect follows a redirect only where the credential may go anyway;
@@ -359,6 +329,9 @@ func (c *credential) checkRedirect(r *http.Request, via []*http.Request) error {
 // the host may set.
 var refusedHeaders = []string{"Authorization", "Cookie", "Cookie2", "Host", "Connection", "Keep-Alive", "Te", "Trailer",
 	"Transfer-Encoding", "Upgrade", "Expect", "Forwarded", "Via"}
+
+// dropped are those that the host sets itself, and that say nothing else there.
+var dropped = []string{"Content-Length", "Accept-Encoding"}
 
 // cleanHeader refuses what is no header and what a connector may not set. The
 // length is the host's to say, and says the same.
@@ -378,7 +351,7 @@ func cleanHeader(in map[string]string, authorization bool) (http.Header, *pdk.Er
 			return nil, pdk.Errorf(pdk.PermissionDenied, "the header %s is not for a connector to set; the host signs in and keeps the connection", name)
 		case out.Values(name) != nil:
 			return nil, pdk.Errorf(pdk.InvalidInput, "the header %s is there twice, in different cases", name)
-		case name == "Content-Length":
+		case slices.Contains(dropped, name):
 			continue
 		}
 		out.Set(name, value)
@@ -414,6 +387,8 @@ func reason(err error) string {
 	switch {
 	case err == nil:
 		return ""
+	case errors.Is(err, errWrongPin):
+		return errWrongPin.Error()
 	case errors.Is(err, context.DeadlineExceeded):
 		return "time is up"
 	case errors.Is(err, context.Canceled):

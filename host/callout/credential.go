@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/provosthq/provost/host"
@@ -36,7 +37,11 @@ type Credential struct {
 	// Probe is the path that a test asks for.
 	Probe string
 	// Timeout bounds one request; 0 is 30 s.
-	Timeout time.Duration
+	Timeout  time.Duration
+	Timeouts Timeouts
+	Proxy    Proxy
+	// NoRetries: what got no answer is not asked again.
+	NoRetries bool
 	// MaxResponseBytes bounds one answer; 0 is 16 MiB.
 	MaxResponseBytes int64
 }
@@ -46,6 +51,8 @@ type TLS struct {
 	// CAFile has the authorities to trust in place of the system's.
 	CAFile            string
 	CertFile, KeyFile string
+	// Pins are keys of which the target's chain must have one: sha256/BASE64.
+	Pins []string
 }
 
 const (
@@ -59,6 +66,7 @@ type credential struct {
 	base   *url.URL
 	client *http.Client
 	signIn *signin.SignIn
+	budget budget
 }
 
 func (e *Egress) newCredential(c Credential) (*credential, error) {
@@ -111,10 +119,12 @@ func (e *Egress) newCredential(c Credential) (*credential, error) {
 	if err != nil {
 		errs = append(errs, bad("tls", "%w", err))
 	}
-	transport := e.transport(within)
+	transport, err := e.transport(within, c.Timeouts, c.Proxy)
+	if err != nil {
+		errs = append(errs, bad("proxy", "%w", err))
+		return nil, errors.Join(errs...)
+	}
 	transport.TLSClientConfig = tlsConfig
-	transport.MaxIdleConnsPerHost = 16
-	transport.MaxResponseHeaderBytes = 256 << 10
 	out.client = &http.Client{Transport: transport, CheckRedirect: out.checkRedirect}
 	c.SignIn.Name, c.SignIn.Timeout = c.Name, c.Timeout
 	out.signIn, err = signin.New(c.SignIn, signin.Options{
@@ -133,6 +143,10 @@ func (e *Egress) newCredential(c Credential) (*credential, error) {
 
 func (t TLS) config() (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	var err error
+	if c.VerifyConnection, err = pinned(t.Pins); err != nil {
+		return nil, err
+	}
 	if t.CAFile != "" {
 		pem, err := os.ReadFile(t.CAFile)
 		if err != nil {
@@ -144,11 +158,46 @@ func (t TLS) config() (*tls.Config, error) {
 		}
 	}
 	if t.CertFile != "" || t.KeyFile != "" {
-		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+		pair, err := newPair(t.CertFile, t.KeyFile)
 		if err != nil {
-			return nil, fmt.Errorf("client certificate: %w", err)
+			return nil, err
 		}
-		c.Certificates = []tls.Certificate{pair}
+		c.GetClientCertificate = pair.get
 	}
 	return c, nil
+}
+
+// pair is a client certificate that is read again when its file changes.
+type pair struct {
+	certFile, keyFile string
+
+	mu       sync.Mutex
+	modified time.Time
+	current  *tls.Certificate
+}
+
+func newPair(certFile, keyFile string) (*pair, error) {
+	p := &pair{certFile: certFile, keyFile: keyFile}
+	_, err := p.get(nil)
+	return p, err
+}
+
+func (p *pair) get(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	info, err := os.Stat(p.certFile)
+	if err == nil && p.current != nil && info.ModTime().Equal(p.modified) {
+		return p.current, nil
+	}
+	var next tls.Certificate
+	if err == nil {
+		next, err = tls.LoadX509KeyPair(p.certFile, p.keyFile)
+	}
+	switch {
+	case err == nil:
+		p.current, p.modified = &next, info.ModTime()
+	case p.current == nil:
+		return nil, fmt.Errorf("client certificate: %w", err)
+	}
+	return p.current, nil // the one before, while its files are replaced
 }

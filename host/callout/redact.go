@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"path"
+	"slices"
 	"strings"
 )
 
@@ -15,9 +17,10 @@ const mostShown = 4 << 10
 var secretWords = []string{"password", "passwd", "secret", "token", "authorization", "credential", "passphrase", "privatekey", "apikey", "pin"}
 
 // Redact is a body as a person may see it: JSON with the values of secret
-// members masked, and each of secrets wherever it stands; of anything else only
-// how much there is. It is at most 4 KiB long.
-func Redact(body []byte, secrets ...string) string {
+// members masked, and of those whose names match a rule (phone*, without regard
+// to case), and each of secrets wherever it stands; of anything else only how
+// much there is. It is at most 4 KiB long.
+func Redact(body []byte, rules []string, secrets ...string) string {
 	if len(body) == 0 {
 		return ""
 	}
@@ -30,7 +33,7 @@ func Redact(body []byte, secrets ...string) string {
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
 	e.SetEscapeHTML(false)
-	if e.Encode(mask(v, secrets)) != nil {
+	if e.Encode(mask(v, rules, secrets)) != nil {
 		return fmt.Sprintf("(%d bytes)", len(body))
 	}
 	text := strings.TrimSpace(out.String())
@@ -42,23 +45,23 @@ func Redact(body []byte, secrets ...string) string {
 
 const masked = "•••"
 
-func mask(v any, secrets []string) any {
+func mask(v any, rules, secrets []string) any {
 	switch v := v.(type) {
 	case map[string]any:
 		// What a SCIM patch changes is named beside the value.
-		path, _ := v["path"].(string)
+		at, _ := v["path"].(string)
 		for name, value := range v {
 			switch {
-			case isSecret(name) && value != nil, name == "value" && isSecret(path):
+			case (isSecret(name) || matches(rules, name)) && value != nil, name == "value" && (isSecret(at) || matches(rules, at)):
 				v[name] = masked
 			default:
-				v[name] = mask(value, secrets)
+				v[name] = mask(value, rules, secrets)
 			}
 		}
 		return v
 	case []any:
 		for i := range v {
-			v[i] = mask(v[i], secrets)
+			v[i] = mask(v[i], rules, secrets)
 		}
 		return v
 	case string:
@@ -81,4 +84,50 @@ func isSecret(name string) bool {
 		}
 	}
 	return false
+}
+
+// matches tells whether a name, or the last part of a path, is one of a rule.
+func matches(rules []string, name string) bool {
+	name = strings.ToLower(name)
+	last := name[strings.LastIndexAny(name, ".:")+1:]
+	return slices.ContainsFunc(rules, func(rule string) bool {
+		rule = strings.ToLower(rule)
+		whole, err := path.Match(rule, name)
+		end, err2 := path.Match(rule, last)
+		return err == nil && whole || err2 == nil && end
+	})
+}
+
+// RedactHeader is what a person may see of headers.
+func RedactHeader(header map[string]string, rules []string, secrets ...string) map[string]string {
+	out := make(map[string]string, len(header))
+	for name, value := range header {
+		for _, s := range secrets {
+			if s != "" {
+				value = strings.ReplaceAll(value, s, masked)
+			}
+		}
+		if isSecret(name) || matches(rules, name) || strings.EqualFold(name, "Cookie") {
+			value = masked
+		}
+		out[clip(name, 100)] = strings.ToValidUTF8(clip(value, 300), "")
+	}
+	return out
+}
+
+// RedactQuery is a URL whose query has its names, and of its values only numbers
+// and truth values: the others may be somebody's.
+func RedactQuery(raw string) string {
+	before, query, ok := strings.Cut(raw, "?")
+	if !ok {
+		return raw
+	}
+	parts := strings.Split(query, "&")
+	for i, part := range parts {
+		name, value, ok := strings.Cut(part, "=")
+		if ok && value != "" && strings.Trim(value, "0123456789") != "" && value != "true" && value != "false" {
+			parts[i] = name + "=" + masked
+		}
+	}
+	return before + "?" + strings.Join(parts, "&")
 }

@@ -13,6 +13,8 @@ import (
 // Retention says what is pruned: what has ended before a time.
 type Retention struct {
 	Requests, Runs time.Time
+	// Traces are what attempts sent and cost; their log lines stay.
+	Traces time.Time
 	// DryRun counts, and removes nothing.
 	DryRun bool
 }
@@ -50,7 +52,36 @@ func (s *Store) Prune(ctx context.Context, r Retention, pruned func(table string
 	if err := s.pruneRequests(ctx, r, "r.operation = 'Reconcile' AND "+lastRun, r.Runs, of, pruned); err != nil {
 		return err
 	}
+	if err := s.pruneTraces(ctx, r, pruned); err != nil {
+		return err
+	}
 	return s.prunePlans(ctx, r, pruned)
+}
+
+// pruneTraces takes the traces out of old log lines.
+func (s *Store) pruneTraces(ctx context.Context, r Retention, pruned func(string, int64)) error {
+	if r.Traces.IsZero() {
+		return nil
+	}
+	for last := int64(0); ; {
+		var numbers []int64
+		var n int64
+		if err := s.View(ctx, func(t *Tx) error {
+			return t.db.NewRaw("SELECT number FROM user_provisioning_logs WHERE number > ? AND created_date < ? AND trace IS NOT NULL ORDER BY number LIMIT ?", last, r.Traces.UTC(), pruneRows).Scan(ctx, &numbers)
+		}); err != nil || len(numbers) == 0 {
+			return err
+		}
+		last, n = numbers[len(numbers)-1], int64(len(numbers))
+		if !r.DryRun {
+			if err := s.Update(ctx, func(t *Tx) error {
+				_, err := t.db.NewRaw("UPDATE user_provisioning_logs SET trace = NULL WHERE number IN (?)", bun.List(numbers)).Exec(ctx)
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+		pruned("traces", n)
+	}
 }
 
 // pruneRequests goes from the newest to the oldest, so that a retry goes before
