@@ -293,9 +293,6 @@ func (s *SignIn) assertion(a Assertion, audience string) Assertion {
 // session is begun again, the secret before the newest is tried while both are
 // valid, a challenge is answered.
 func (s *SignIn) Again(ctx context.Context, a *Auth, status int, header http.Header, body []byte) (*Auth, error) {
-	if a.again {
-		return nil, nil
-	}
 	ended := status == http.StatusUnauthorized
 	if s.Protocol == Session {
 		ended = s.Session.ended(status, header, body)
@@ -304,6 +301,9 @@ func (s *SignIn) Again(ctx context.Context, a *Auth, status int, header http.Hea
 		if a.old != s.usesOld() && status < 400 {
 			s.settle(a)
 		}
+		return nil, nil
+	}
+	if a.again {
 		return nil, nil
 	}
 	var next *Auth
