@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"html"
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf16"
 
 	"github.com/provosthq/provost/host/signin"
 )
@@ -27,7 +31,7 @@ func secretsOf(auths ...*signin.Auth) []string {
 			if len(s) < shortestMasked {
 				continue
 			}
-			for _, form := range []string{s, jsonEscaped(s), url.QueryEscape(s), url.PathEscape(s), hex.EncodeToString([]byte(s)),
+			for _, form := range []string{s, jsonEscaped(s), htmlJSON(s), asciiJSON(s), html.EscapeString(s), url.QueryEscape(s), url.PathEscape(s), hex.EncodeToString([]byte(s)), strings.ToUpper(hex.EncodeToString([]byte(s))),
 				strings.TrimRight(base64.StdEncoding.EncodeToString([]byte(s)), "="), strings.TrimRight(base64.URLEncoding.EncodeToString([]byte(s)), "=")} {
 				if form != "" && !slices.Contains(all, form) {
 					all = append(all, form)
@@ -37,6 +41,28 @@ func secretsOf(auths ...*signin.Auth) []string {
 	}
 	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) })
 	return all
+}
+
+// htmlJSON is a text within JSON as Go's servers write it.
+func htmlJSON(s string) string {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return ""
+	}
+	return string(b[1 : len(b)-1])
+}
+
+// asciiJSON is a text within JSON as those write it that know ASCII only.
+func asciiJSON(s string) string {
+	var b strings.Builder
+	for _, unit := range utf16.Encode([]rune(jsonEscaped(s))) {
+		if unit < 0x80 {
+			b.WriteByte(byte(unit))
+		} else {
+			fmt.Fprintf(&b, "\\u%04x", unit)
+		}
+	}
+	return b.String()
 }
 
 const secretMask = "***"

@@ -116,7 +116,7 @@ func jsonEscaped(s string) string {
 	if e.Encode(s) != nil {
 		return ""
 	}
-	return strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(b.String()), `"`), `"`)
+	return b.String()[1 : b.Len()-2] // without the quotes and the line's end
 }
 
 // Mergeable tells whether a text could bring a merge field into a request that

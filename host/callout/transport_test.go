@@ -277,11 +277,11 @@ func connectProxy(t *testing.T, asked *atomic.Int64) string {
 			w.WriteHeader(http.StatusBadGateway)
 			return
 		}
-		w.WriteHeader(http.StatusOK)
 		from, _, err := w.(http.Hijacker).Hijack()
 		if err != nil {
 			return
 		}
+		_, _ = io.WriteString(from, "HTTP/1.1 200 OK\r\n\r\n")
 		go func() { _, _ = io.Copy(to, from); _ = to.Close() }()
 		_, _ = io.Copy(from, to)
 		_ = from.Close()
