@@ -111,7 +111,7 @@ const compileArgument = "compile"
 // kinds are what is measured.
 func kinds() map[string]func(context.Context) ([]figure, error) {
 	return map[string]func(context.Context) ([]figure, error){
-		"calls": calls, "neighbours": neighbours, "metering": metering, "reset": reset, "load": load, "memory": memory, "collect": collect, "requests": requests,
+		"calls": calls, "neighbours": neighbours, "metering": metering, "reset": reset, "load": load, "memory": memory, "collect": collect, "requests": requests, "callouts": callouts,
 	}
 }
 
@@ -124,7 +124,7 @@ func bench(ctx context.Context, out, only string) error {
 	if rev, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output(); err == nil {
 		r.Commit = strings.TrimSpace(string(rev))
 	}
-	for _, kind := range []string{"calls", "neighbours", "metering", "reset", "load", "memory", "collect", "requests"} {
+	for _, kind := range []string{"calls", "neighbours", "metering", "reset", "load", "memory", "callouts", "collect", "requests"} {
 		if only != "" && kind != only {
 			continue
 		}

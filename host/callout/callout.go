@@ -174,6 +174,13 @@ func (e *Egress) Do(ctx context.Context, caller Caller, r Request) Response {
 	took := time.Since(begin)
 	method := r.Method
 	e.options.Observe(caller.Credential, method, answer.Status, took)
+	level := slog.LevelInfo
+	if answer.Err != nil {
+		level = slog.LevelWarn
+	}
+	if !e.options.Logger.Enabled(ctx, level) {
+		return answer
+	}
 	path, _, _ := strings.Cut(r.URL, "?")
 	attrs := []any{"request", caller.RequestID, "connector", caller.Connector, "credential", caller.Credential,
 		"method", clip(method, 20), "url", clip(path, 300), "status", answer.Status, "duration", took,
@@ -235,7 +242,7 @@ func (e *Egress) do(ctx context.Context, caller Caller, r Request) Response {
 		answer = again
 	}
 	answer.Record.SignIn = signedIn
-	return answer.withoutSecrets(secretsOf(auth, next))
+	return answer.withoutSecrets(c.masks.of(auth, next))
 }
 
 // notSignedIn is the answer where there is nothing to sign in with.

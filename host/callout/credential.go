@@ -67,6 +67,7 @@ type credential struct {
 	client *http.Client
 	signIn *signin.SignIn
 	budget budget
+	masks  masks
 }
 
 func (e *Egress) newCredential(c Credential) (*credential, error) {

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"unicode/utf16"
 
 	"github.com/provosthq/provost/host/signin"
@@ -18,6 +19,28 @@ import (
 // shortestMasked is how long a secret must be to be masked in answers: shorter
 // ones would tear up ordinary text.
 const shortestMasked = 4
+
+// masks remembers the forms of the secrets that a credential last signed in
+// with: they are the same from one request to the next.
+type masks struct{ last atomic.Pointer[formsOf] }
+
+type formsOf struct{ secrets, forms []string }
+
+// of are the forms in which the secrets of sign-ins may come back.
+func (m *masks) of(auths ...*signin.Auth) []string {
+	var secrets []string
+	for _, a := range auths {
+		if a != nil {
+			secrets = append(secrets, a.Secrets()...)
+		}
+	}
+	if known := m.last.Load(); known != nil && slices.Equal(known.secrets, secrets) {
+		return known.forms
+	}
+	next := &formsOf{secrets, secretsOf(auths...)}
+	m.last.Store(next)
+	return next.forms
+}
 
 // secretsOf are the forms in which the secrets of sign-ins may come back, the
 // longest first.
