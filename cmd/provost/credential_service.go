@@ -221,7 +221,8 @@ const resealEvery = 10 * time.Minute
 
 // reseal seals with the present key what is stored and sealed with an older one.
 func (d *daemon) reseal(ctx context.Context) error {
-	if d.sealer == nil {
+	sealer := d.sealer.Load()
+	if sealer == nil {
 		return nil
 	}
 	var list []*host.Authorization
@@ -233,7 +234,7 @@ func (d *daemon) reseal(ctx context.Context) error {
 	}
 	n := 0
 	for _, old := range list {
-		if old.Sealed == "" || old.SealedWith == d.sealer.KeyID() {
+		if old.Sealed == "" || old.SealedWith == sealer.KeyID() {
 			continue
 		}
 		err := d.store.Update(ctx, func(t *store.Tx) error {
@@ -241,11 +242,11 @@ func (d *daemon) reseal(ctx context.Context) error {
 			if err != nil || a.Sealed == "" {
 				return err
 			}
-			next, same, err := d.sealer.Reseal(a.Sealed, signin.AuthorizationBinding(a))
+			next, same, err := sealer.Reseal(a.Sealed, signin.AuthorizationBinding(a))
 			if err != nil || same {
 				return err
 			}
-			a.Sealed, a.SealedWith = next, d.sealer.KeyID()
+			a.Sealed, a.SealedWith = next, sealer.KeyID()
 			return t.PutAuthorization(ctx, a)
 		})
 		if err != nil {
@@ -254,20 +255,20 @@ func (d *daemon) reseal(ctx context.Context) error {
 		n++
 	}
 	if n > 0 {
-		d.log.InfoContext(ctx, "sealed anew with the present key", "authorizations", n, "key", d.sealer.KeyID())
+		d.log.InfoContext(ctx, "sealed anew with the present key", "authorizations", n, "key", sealer.KeyID())
 	}
 	return nil
 }
 
 // checkKeys tells whether all that is stored can be opened: without its key it
 // is better not to begin.
-func (d *daemon) checkKeys(ctx context.Context) error {
+func (d *daemon) checkKeys(ctx context.Context, sealer *secret.Sealer) error {
 	var missing []string
 	err := d.store.View(ctx, func(t *store.Tx) error {
 		list, err := t.Authorizations(ctx)
 		missing = nil
 		for _, a := range list {
-			if a.Sealed != "" && (d.sealer == nil || !d.sealer.Knows(a.SealedWith)) && !slices.Contains(missing, a.SealedWith) {
+			if a.Sealed != "" && (sealer == nil || !sealer.Knows(a.SealedWith)) && !slices.Contains(missing, a.SealedWith) {
 				missing = append(missing, a.SealedWith)
 			}
 		}

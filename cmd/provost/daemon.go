@@ -65,7 +65,7 @@ type daemon struct {
 	life context.Context
 	end  context.CancelFunc
 	// sealer seals what is stored; nil without a key.
-	sealer *secret.Sealer
+	sealer atomic.Pointer[secret.Sealer]
 	reload sync.Mutex
 }
 
@@ -94,9 +94,6 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 		return nil, err
 	}
 	d.life, d.end = context.WithCancel(context.WithoutCancel(ctx))
-	if d.sealer, err = newSealer(cfg.Secrets); err != nil {
-		return nil, err
-	}
 	if d.metrics, err = metrics.New(d.registry, version, d.snapshot); err != nil {
 		return nil, err
 	}
@@ -104,15 +101,12 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 	if d.store, err = store.Open(ctx, cfg.Database.URL, store.Options{Logger: log}); err != nil {
 		return nil, err
 	}
-	d.egress = egress{rules: func() []string { return d.current.Load().config.Trace.Mask }, Egress: callout.New(callout.Options{Logger: log, Sealer: d.sealer, Observe: d.metrics.Callout, Own: d.isListener,
+	d.egress = egress{rules: func() []string { return d.current.Load().config.Trace.Mask }, Egress: callout.New(callout.Options{Logger: log, Observe: d.metrics.Callout, Own: d.isListener,
 		Store: signInStore{d.store}})}
 	d.catalogue = connector.New(connector.Options{Sandbox: d.sandbox, Egress: d.egress, Logger: log, Foreign: callout.Mergeable, Observe: func(o connector.Observation) {
 		d.metrics.Call(metrics.Call{Connector: o.Connector, Operation: o.Operation, Outcome: o.Outcome, Limit: o.Limit,
 			Took: o.Duration, Waited: o.Waited, MemoryBytes: o.MemoryBytes, Fuel: o.Fuel})
 	}})
-	if err := d.checkKeys(ctx); err != nil {
-		return nil, err
-	}
 	s := txStore{d}
 	d.provision = provision.New(provision.Options{Store: provisionStore{s}, Connectors: d, Logger: log,
 		Rules: func(app string) (provision.Rules, error) { return d.rulesOf(app) }, Limits: d.targetLimits,
@@ -272,7 +266,21 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config) error {
 	if len(problems) > 0 {
 		return cfg.Locate(problems)
 	}
+	sealer, err := newSealer(cfg.Secrets)
+	if err == nil {
+		err = d.checkKeys(ctx, sealer)
+	}
+	var known *host.Error
+	if errors.As(err, &known) {
+		return cfg.Locate(config.Problems{{Key: known.Field, Message: known.Message}})
+	} else if err != nil {
+		return err
+	}
+	before := d.sealer.Swap(sealer)
+	d.egress.UseSealer(sealer)
 	if err := d.egress.Apply(namedCredentials(cfg.Credentials, cfg.Proxy)); err != nil {
+		d.sealer.Store(before)
+		d.egress.UseSealer(before)
 		for _, e := range unjoin(err) {
 			p := config.Problem{Message: e.Error()}
 			var known *host.Error

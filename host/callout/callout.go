@@ -32,7 +32,8 @@ import (
 // Options are for [New].
 type Options struct {
 	Logger *slog.Logger
-	// Sealer opens sealed secrets; nil where there are none.
+	// Sealer opens sealed secrets; nil where there are none. [Egress.UseSealer]
+	// changes it.
 	Sealer *secret.Sealer
 	// Observe is told of each request; status 0 is one without an answer. May
 	// be nil.
@@ -74,6 +75,14 @@ func New(o Options) *Egress {
 	e.granted = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	e.current.Store(&map[string]*credential{})
 	return e
+}
+
+// UseSealer opens what is sealed with another set of keys, from the next Apply
+// on.
+func (e *Egress) UseSealer(s *secret.Sealer) {
+	e.apply.Lock()
+	defer e.apply.Unlock()
+	e.options.Sealer = s
 }
 
 // Apply replaces all credentials, or none if any is wrong: the error joins an

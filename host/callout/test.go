@@ -39,7 +39,9 @@ func (e *Egress) Test(ctx context.Context, name, userID, path string) ([]Step, e
 // Try is Test of a credential that need not be in use.
 func (e *Egress) Try(ctx context.Context, given Credential, userID, path string) ([]Step, error) {
 	began := time.Now()
+	e.apply.Lock()
 	c, err := e.newCredential(given)
+	e.apply.Unlock()
 	if err != nil {
 		return []Step{{"secret", false, err.Error(), time.Since(began)}}, nil
 	}
