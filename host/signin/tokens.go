@@ -225,7 +225,7 @@ func (s *SignIn) grantless() bool { return s.PerUser && !s.byToken() }
 // its way is to be given again.
 func (s *SignIn) judge(a *host.Authorization, t *tokens, refused string) {
 	again := func(reason string) {
-		if t != nil && t.Access == refused {
+		if t == nil || t.Access == refused {
 			a.ExpiresDate = nil // whatever it says, the target takes it no more
 		}
 		a.State, a.Reason, a.LeaseHolder, a.LeaseUntil = host.AuthorizeAgain, reason, "", nil
