@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -103,6 +104,13 @@ func newDelete(s *session, noun, list string, busy func(context.Context, *client
 					return err
 				})
 				if err != nil {
+					return err
+				}
+			}
+			if list == "credentials" { // while its server is still known
+				if err := s.with(cmd.Context(), func(ctx context.Context, c *client) error {
+					return c.do(ctx, http.MethodDelete, "/api/v1/credentials/"+url.PathEscape(name)+"/authorizations", nil, nil, nil)
+				}); err != nil {
 					return err
 				}
 			}

@@ -99,6 +99,9 @@ func TestACredentialIsAuthorizedInTheBrowserAndItsRequestsGoOn(t *testing.T) {
 	require.Contains(t, a.must("", "notice", "list"), "provost credential authorize Acme")
 	require.Contains(t, a.must("", "status"), "Acme is not authorized yet")
 
+	_, scraped := a.http(a.metricsAPI, "/metrics")
+	require.Contains(t, scraped, `provost_credential_authorized{credential="Acme"} 0`)
+
 	page, _, _ := a.authorize(browser, false)
 	require.Contains(t, page, "not authorized")
 	require.Contains(t, page, "access_denied")
@@ -110,6 +113,8 @@ func TestACredentialIsAuthorizedInTheBrowserAndItsRequestsGoOn(t *testing.T) {
 	a.completed("acme", 1)
 	require.Len(t, a.behind.Accounts(), 1)
 	require.NotContains(t, a.must("", "notice", "list"), "Acme")
+	_, scraped = a.http(a.metricsAPI, "/metrics")
+	require.Contains(t, scraped, `provost_credential_authorized{credential="Acme"} 1`)
 	tested := a.must("", "credential", "test", "Acme", "--path", "/accounts")
 	for _, step := range []string{"resolve", "connect", "sign in", "probe", "answered 200"} {
 		require.Contains(t, tested, step)

@@ -169,6 +169,9 @@ func (s service) Authorize(ctx context.Context, name string, o api.AuthorizeOpti
 		})
 		return begun, nil
 	default:
+		if u, err := url.Parse(cfg.Listen.PublicURL); err != nil || u.Port() == "0" {
+			return nil, host.Errorf(host.InvalidInput, "browsers must find the way back: set listen.public_url, or a port in listen.api")
+		}
 		begun.Expires = time.Now().Add(15 * time.Minute)
 		begun.URL, err = s.egress.Begin(ctx, name, id, cfg.Listen.PublicURL+api.CallbackPath)
 		return begun, err
@@ -201,6 +204,44 @@ func (s service) RevokeCredential(ctx context.Context, name, user string) (strin
 	default:
 		return "revoked here; its server has no way to be told, so take the grant back there too", nil
 	}
+}
+
+// ForgetCredential takes back all that people have authorized for a credential,
+// at its server where that can be, and drops it.
+func (s service) ForgetCredential(ctx context.Context, name string) error {
+	var all []*host.Authorization
+	if err := s.store.View(ctx, func(t *store.Tx) (err error) {
+		all, err = t.Authorizations(ctx)
+		return err
+	}); err != nil {
+		return err
+	}
+	for _, a := range all {
+		if a.Credential != name || a.Sealed == "" {
+			continue
+		}
+		if _, err := s.egress.Revoke(ctx, name, a.UserId); err != nil {
+			s.log.WarnContext(ctx, "the server could not be told that an authorization is taken back", "credential", name, "user", a.UserId, "error", err)
+		}
+	}
+	return s.store.Update(ctx, func(t *store.Tx) error { return t.DeleteAuthorizations(ctx, name) })
+}
+
+// authorized tells of each credential that one person authorizes whether it can
+// be used.
+func (d *daemon) authorized(ctx context.Context, t *store.Tx) (map[string]bool, error) {
+	out := map[string]bool{}
+	for _, c := range d.egress.List() {
+		if !c.Interactive || c.PerUser {
+			continue
+		}
+		a, err := t.Authorization(ctx, c.Name, "", false)
+		if err != nil {
+			return nil, err
+		}
+		out[c.Name] = a.Usable(time.Now())
+	}
+	return out, nil
 }
 
 // background does something that outlives the call that began it, until the

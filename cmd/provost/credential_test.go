@@ -176,12 +176,9 @@ func TestWithoutTheKeyOfWhatIsStoredNothingBegins(t *testing.T) {
 
 func TestEachPersonSignsInWithAnAuthorizationOfHisOwn(t *testing.T) {
 	s, k, at := newKeyed(t)
-	s.configure(fmt.Sprintf(`
-secrets: {identity_file: identity}
-plugins: [{name: mock, source: mock.wasm}]
-credentials: [{name: Acme, endpoint: %q, identity: per_user, api_key: {}}]
-apps: [{name: acme, plugin: mock, credential: Acme}]
-`, at))
+	perUser := fmt.Sprintf("name: Acme\nendpoint: %s\nidentity: per_user\napi_key: {}\n", at)
+	s.must(perUser, "credential", "apply", "-f", "-")
+	s.must(`{"name": "acme", "plugin": "mock", "credential": "Acme"}`, "app", "apply", "-f", "-")
 	k.take("canary-of-ann", "canary-of-ben")
 	s.start()
 	s.add("acme", "ann", "ben")
@@ -207,4 +204,10 @@ apps: [{name: acme, plugin: mock, credential: Acme}]
 	s.completed("acme", 2)
 	require.Contains(t, s.must("", "credential", "list"), "by 2")
 	require.NotContains(t, s.log.String(), "canary")
+
+	// What goes takes with it what people have authorized.
+	s.must("", "app", "delete", "acme", "--force")
+	s.must("", "credential", "delete", "Acme")
+	s.must(perUser, "credential", "apply", "-f", "-")
+	require.Contains(t, s.must("", "credential", "list"), "by 0")
 }

@@ -432,6 +432,9 @@ func (d *daemon) snapshot(ctx context.Context) (metrics.Snapshot, error) {
 			return err
 		}
 		s.Quarantined = map[string]int64{"": quarantined[""]}
+		if s.Authorized, err = d.authorized(ctx, tx); err != nil {
+			return err
+		}
 		for _, app := range apps {
 			s.Quarantined[app.AppName] = quarantined[app.AppName]
 			if app.LastReconDateTime != nil {
@@ -536,6 +539,11 @@ func (d *daemon) listen(ctx context.Context, cfg *config.Config) error {
 		d.log.Info("listening", "for", key, "address", l.Addr().String())
 	}
 	begin("socket", socket, d.handler())
+	// The answer of an authorization comes from a browser that may be anywhere; its
+	// state says that it was asked for.
+	fromOutside := http.NewServeMux()
+	fromOutside.Handle("/", loopbackOnly(d.handler()))
+	fromOutside.Handle("GET "+api.CallbackPath, d.handler())
 	var listeners []netip.AddrPort
 	metricsMux := http.NewServeMux()
 	metricsMux.Handle("GET /metrics", promhttp.HandlerFor(d.registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
@@ -544,7 +552,7 @@ func (d *daemon) listen(ctx context.Context, cfg *config.Config) error {
 	for _, one := range []struct {
 		key, address string
 		handler      http.Handler
-	}{{"api", cfg.Listen.API, loopbackOnly(d.handler())}, {"metrics", cfg.Listen.Metrics, metricsMux}} {
+	}{{"api", cfg.Listen.API, fromOutside}, {"metrics", cfg.Listen.Metrics, metricsMux}} {
 		if one.address == "" {
 			continue
 		}

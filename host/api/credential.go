@@ -76,6 +76,8 @@ type CredentialService interface {
 	CompleteAuthorization(ctx context.Context, answer url.Values) (credential, principal string, err error)
 	// RevokeCredential takes an authorization back; the text says what was done.
 	RevokeCredential(ctx context.Context, name, user string) (string, error)
+	// ForgetCredential takes back and drops all that people have authorized.
+	ForgetCredential(ctx context.Context, name string) error
 	Notices(ctx context.Context) ([]Notice, error)
 }
 
@@ -109,6 +111,19 @@ func credentials(a huma.API, s CredentialService) {
 		}
 	}) (*body[string], error) {
 		return answer(s.RevokeCredential(ctx, in.Name, in.Body.User))
+	})
+	forgetting(a, s)
+}
+
+// forgetting is the route of ForgetCredential.
+func forgetting(a huma.API, s CredentialService) {
+	huma.Delete(a, "/api/v1/credentials/{name}/authorizations", func(ctx context.Context, in *struct {
+		Name string `path:"name"`
+	}) (*struct{}, error) {
+		if err := s.ForgetCredential(ctx, in.Name); err != nil {
+			return nil, problem(err)
+		}
+		return nil, nil
 	})
 }
 

@@ -42,6 +42,9 @@ type Snapshot struct {
 	// committed, by app.
 	Quarantined map[string]int64
 	Reconciled  map[string]time.Time
+	// Authorized tells of each credential that people authorize whether it can be
+	// used.
+	Authorized map[string]bool
 	// SandboxBytes is the memory of all instances.
 	SandboxBytes int64
 }
@@ -178,6 +181,7 @@ var (
 	breakers   = prometheus.NewDesc("provost_target_breaker_state", "1 for the state of the circuit breaker of a target (closed, open, half-open).", []string{"credential", "state"}, nil)
 	held       = prometheus.NewDesc("provost_target_waiting_requests", "Requests that wait for a target.", []string{"credential"}, nil)
 	quarantine = prometheus.NewDesc("provost_plans_quarantined", "Plans that passed a threshold and wait for a person, by app (empty for imports of users).", []string{"app"}, nil)
+	authorized = prometheus.NewDesc("provost_credential_authorized", "Whether a named credential that people authorize can be used: 1, or 0 while somebody must authorize it.", []string{"credential"}, nil)
 	reconciled = prometheus.NewDesc("provost_reconcile_last_commit_timestamp_seconds", "When a run of an app was last committed.", []string{"app"}, nil)
 	accounts   = prometheus.NewDesc("provost_accounts", "Known accounts, by app and link state.", []string{"app", "link_state"}, nil)
 )
@@ -192,6 +196,7 @@ func (s *state) Describe(ch chan<- *prometheus.Desc) {
 	ch <- breakers
 	ch <- held
 	ch <- quarantine
+	ch <- authorized
 	ch <- reconciled
 }
 
@@ -231,6 +236,13 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 	}
 	for app, n := range now.Quarantined {
 		ch <- prometheus.MustNewConstMetric(quarantine, prometheus.GaugeValue, float64(n), app)
+	}
+	for credential, yes := range now.Authorized {
+		v := 0.0
+		if yes {
+			v = 1
+		}
+		ch <- prometheus.MustNewConstMetric(authorized, prometheus.GaugeValue, v, credential)
 	}
 	for app, at := range now.Reconciled {
 		ch <- prometheus.MustNewConstMetric(reconciled, prometheus.GaugeValue, float64(at.UnixMilli())/1000, app)
