@@ -502,14 +502,25 @@ func TestAReconcileTakesEachAccountOnceFromDuplicateAndHalfPages(t *testing.T) {
 }
 
 func TestASecretIsSeenNowhere(t *testing.T) {
-	const token, client, access = "canary-bearer-0123456789", "canary-client-0123456789", "canary-access-0123456789"
+	const token, client, access, session = "canary-bearer-0123456789", "canary-client-0123456789", "canary-access-0123456789", "canary-session-0123456789"
 	s := newServed(t)
 	s.env = []string{"CANARY_BEARER=" + token, "CANARY_CLIENT=" + client}
 	require.NoError(t, os.Remove(filepath.Join(s.dir, "data", "compiled"))) // looked through as well
 	var signedIn sync.Map
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		sent := r.Header.Get("Authorization")
+		sent := r.Header.Get("Authorization") + r.URL.Query().Get("key") + r.Header.Get("X-Key") + r.Header.Get("X-Session")
 		signedIn.Store(sent, true)
+		switch r.URL.Path {
+		case "/bad/login":
+			fmt.Fprintf(w, `{"session": %q}`, session)
+			return
+		case "/bad/digest/accounts":
+			if sent == "" {
+				w.Header().Set("WWW-Authenticate", `Digest realm="r", qop="auth", algorithm=SHA-256, nonce="n"`)
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+		}
 		if r.URL.Path == "/token" {
 			w.Header().Set("Content-Type", "application/json")
 			fmt.Fprintf(w, `{"access_token":%q,"token_type":"bearer","expires_in":3600}`, access)
@@ -531,7 +542,19 @@ credentials:
   - {name: BadBearer, endpoint: "%[1]s/bad", bearer: {token: {env: CANARY_BEARER}}}
   - {name: Client, endpoint: "%[1]s/bad", oauth2: {token_url: "%[1]s/token", client_id: provost, client_secret: {env: CANARY_CLIENT}}}
   - {name: Basic, endpoint: "%[1]s/bad", basic: {username: provost, password: {env: CANARY_CLIENT}}}
+  - {name: Query, endpoint: "%[1]s/bad", api_key: {query: key, value: {env: CANARY_CLIENT}}}
+  - {name: Gone, endpoint: "http://127.0.0.1:1/bad", api_key: {query: key, value: {env: CANARY_CLIENT}}}
+  - {name: Digest, endpoint: "%[1]s/bad/digest", digest: {username: provost, password: {env: CANARY_CLIENT}}}
+  - {name: Own, endpoint: "%[1]s/bad", headers: [{name: X-Key, secret: {env: CANARY_CLIENT}}]}
+  - {name: Hmac, endpoint: "%[1]s/bad", hmac: {key: {env: CANARY_CLIENT}, key_id: k}}
+  - {name: Session, endpoint: "%[1]s/bad", session: {path: /bad/login, json: {p: "{!$Credential.Password}"}, password: {env: CANARY_CLIENT}, keep: token, token: session, send: {header: X-Session}}}
 apps:
+  - {name: query, plugin: mock, credential: Query}
+  - {name: gone, plugin: mock, credential: Gone}
+  - {name: digest, plugin: mock, credential: Digest}
+  - {name: own, plugin: mock, credential: Own}
+  - {name: hmac, plugin: mock, credential: Hmac}
+  - {name: session, plugin: mock, credential: Session}
   - {name: good, plugin: mock, credential: Bearer}
   - {name: bad, plugin: mock, credential: BadBearer}
   - {name: client, plugin: mock, credential: Client}
@@ -539,10 +562,10 @@ apps:
 `, server.URL))
 	s.start()
 	var shown strings.Builder
-	names := []string{"good", "bad", "client", "basic"}
+	names := []string{"good", "bad", "client", "basic", "query", "gone", "digest", "own", "hmac", "session"}
 	for _, app := range names {
 		s.add(app, app)
-		s.until("the end in "+app, func() bool { return s.requests(app)[0].State.Ended() })
+		s.until("the end in "+app, func() bool { r := s.requests(app)[0]; return r.State.Ended() || r.ErrorMessage != "" })
 		for _, args := range [][]string{{"request", "get", s.requests(app)[0].Name, "--trace"}, {"request", "list", "--app", app}, {"account", "list", "--app", app}} {
 			for _, format := range []string{"table", "json", "yaml"} {
 				out, errs, _ := s.run("", append(args, "-o", format)...)
@@ -550,7 +573,11 @@ apps:
 			}
 		}
 	}
-	for _, value := range []string{"Bearer " + token, "Bearer " + access} {
+	for _, name := range []string{"Bearer", "Client", "Basic", "Query", "Gone", "Digest", "Own", "Hmac", "Session"} {
+		out, errs, _ := s.run("", "credential", "test", name)
+		shown.WriteString(out + errs)
+	}
+	for _, value := range []string{"Bearer " + token, "Bearer " + access, client, session} {
 		_, sent := signedIn.Load(value)
 		require.True(t, sent, "the target was signed in to with %s", value)
 	}
@@ -575,7 +602,7 @@ apps:
 			}
 			files++
 			b, err := os.ReadFile(path)
-			for _, canary := range []string{token, client, access} {
+			for _, canary := range []string{token, client, access, session} {
 				require.False(t, bytes.Contains(b, []byte(canary)), "%s has %s", path, canary)
 			}
 			return err
@@ -587,7 +614,7 @@ apps:
 	look()
 	require.Greater(t, files, 4)
 	for what, text := range map[string]string{"an answer": shown.String(), "the log": s.log.String()} {
-		for _, canary := range []string{token, client, access} {
+		for _, canary := range []string{token, client, access, session} {
 			i := strings.Index(text, canary)
 			require.Negative(t, i, "%s has %s: %s", what, canary, text[max(0, i-300):max(0, min(len(text), i+100))])
 		}
