@@ -102,3 +102,28 @@ func TestTheSocketIsFoundInAFileThatIsBroken(t *testing.T) {
 		require.Equal(t, want, config.Socket(file), text)
 	}
 }
+
+// Wherever a secret stands in a document, it is sealed, and opens where it is
+// used.
+func TestEverySecretOfADocumentIsSealedForItsPlace(t *testing.T) {
+	file := applied(t)
+	r := provostWith(`name: Deep
+endpoint: http://127.0.0.1:1
+headers: [{name: X-Org, value: "org ", secret: {value: canary-header}}]
+oauth2:
+  token_url: http://127.0.0.1:1/token
+  client_id: p
+  auth_style: private_key_jwt
+  client_secret: {value: canary-client, previous: {value: canary-before}}
+  key: {secret: {value: '{"kty":"OKP","crv":"Ed25519","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}'}}
+proxy: {url: "http://127.0.0.1:1", username: p, password: {value: canary-proxy}}
+`, "credential", "apply", "-f", "-", "-c", file)
+	require.Zero(t, r.code, r.errors)
+	text := string(mustRead(t, filepath.Join(filepath.Dir(file), "conf.d", "credentials.Deep.yaml")))
+	require.NotContains(t, text, "canary")
+	require.NotContains(t, text, "nWGxne")
+	require.Equal(t, 5, strings.Count(text, "sealed: "))
+	r = provost("credential", "test", "Deep", "-c", file)
+	require.Contains(t, r.out, "sign in", "all of them could be opened: %s", r.errors)
+	require.NotContains(t, r.out+r.errors, "canary")
+}

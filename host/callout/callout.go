@@ -400,6 +400,7 @@ func reason(err error) string {
 	}
 	var certificate *tls.CertificateVerificationError
 	var dns *net.DNSError
+	var dial *net.OpError
 	switch {
 	case err == nil:
 		return ""
@@ -413,6 +414,8 @@ func reason(err error) string {
 		return fmt.Sprintf("its certificate is not trusted: %v", certificate.Err)
 	case errors.As(err, &dns):
 		return "its host name can't be resolved"
+	case errors.As(err, &dial) && dial.Op == "dial":
+		return fmt.Sprintf("no connection: %v", dial.Err)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "the connection was cut"
 	default:

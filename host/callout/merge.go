@@ -21,6 +21,9 @@ import (
 // it.
 var mergeField = regexp.MustCompile(`(?:\{!\$|%7[Bb]%21%24)Credential\.([A-Za-z]+)(?:\}|%7[Dd])`)
 
+// mergeMark stands in every one of them, and is quickly looked for.
+const mergeMark = "Credential."
+
 // merge fills in the merge fields of a request, after it has left the
 // connector. Where the credential does not allow them in a place, or the call's
 // input or an answer could have brought one, a request that has one is refused:
@@ -32,7 +35,7 @@ func (c *credential) merge(caller Caller, auth *signin.Auth, header http.Header,
 	const tainted = "the input of the call or an answer has {! in it, so that it may be somebody else's"
 	for name, values := range header {
 		for i, v := range values {
-			if !mergeField.MatchString(v) {
+			if !strings.Contains(v, mergeMark) || !mergeField.MatchString(v) {
 				continue
 			}
 			switch {
@@ -51,7 +54,7 @@ func (c *credential) merge(caller Caller, auth *signin.Auth, header http.Header,
 			header[name][i] = filled
 		}
 	}
-	if !mergeField.Match(body) {
+	if !bytes.Contains(body, []byte(mergeMark)) || !mergeField.Match(body) {
 		return body, nil
 	}
 	switch {

@@ -96,7 +96,7 @@ func (e *Egress) Try(ctx context.Context, given Credential, userID, path string)
 	}
 	refused := answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden
 	steps = append(steps, Step{"sign in", answer.Status != http.StatusUnauthorized, detail, took})
-	return append(steps, Step{"probe", !refused && answer.Status < 500, fmt.Sprintf("GET %s answered %d %s", clip(u.EscapedPath(), 200), answer.Status, http.StatusText(answer.Status)), probed}), nil
+	return append(steps, Step{"probe", !refused && answer.Status < 500, fmt.Sprintf("GET %s answered %d %s", clip("/"+strings.TrimPrefix(u.EscapedPath(), "/"), 200), answer.Status, http.StatusText(answer.Status)), probed}), nil
 }
 
 // resolve looks up the endpoint's name, and whether its addresses may be called.

@@ -103,7 +103,7 @@ func (e *Egress) transport(r reach, t Timeouts, p Proxy) (*http.Transport, error
 	}
 	if p.Username != "" {
 		password := ""
-		if p.Password.IsSet() {
+		if p.Password.IsSet() && !e.options.Unread {
 			source, err := secret.Open(p.Password, secret.Options{Sealer: e.options.Sealer, Binding: p.Binding})
 			if err != nil {
 				return nil, err
