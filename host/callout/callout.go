@@ -295,22 +295,22 @@ func (c *credential) persist(ctx context.Context, caller Caller, r Request, u *u
 	}
 }
 
+// baseKey has the endpoint of a request whose origin the token's answer named.
 type baseKey struct{}
 
 // send signs in and performs one request.
 func (c *credential) send(ctx context.Context, caller Caller, r Request, u *url.URL, header http.Header, auth *signin.Auth) Response {
-	base := c.base
 	if origin := auth.Origin(); origin != nil {
 		moved, there := *u, *c.base
 		moved.Scheme, moved.Host, there.Scheme, there.Host = origin.Scheme, origin.Host, origin.Scheme, origin.Host
-		u, base = &moved, &there
+		u, ctx = &moved, context.WithValue(ctx, baseKey{}, &there)
 	}
 	body, wrong := c.merge(caller, auth, header, r.Body)
 	if wrong != nil {
 		return failed(wrong)
 	}
 	r.Body = body
-	return perform(context.WithValue(ctx, baseKey{}, base), c.client, r, u, header, c.MaxResponseBytes, auth)
+	return perform(ctx, c.client, r, u, header, c.MaxResponseBytes, auth)
 }
 
 // toGranted performs a request outside any credential, to a host that the
@@ -334,8 +334,11 @@ const mostRedirects = 5
 // any other is the connector's answer.
 func (c *credential) checkRedirect(r *http.Request, via []*http.Request) error {
 	safe := r.Method == http.MethodGet || r.Method == http.MethodHead
-	base, _ := r.Context().Value(baseKey{}).(*url.URL)
-	if base == nil || !safe || c.SignIn.SignsURL() || via[0].Method != r.Method || len(via) > mostRedirects || !below(base, r.URL) || strings.Contains(r.URL.Path, "..") {
+	base, moved := r.Context().Value(baseKey{}).(*url.URL)
+	if !moved {
+		base = c.base
+	}
+	if !safe || c.SignIn.SignsURL() || via[0].Method != r.Method || len(via) > mostRedirects || !below(base, r.URL) || strings.Contains(r.URL.Path, "..") {
 		return http.ErrUseLastResponse
 	}
 	return nil
