@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -203,6 +204,16 @@ func TestEachPersonSignsInWithAnAuthorizationOfHisOwn(t *testing.T) {
 	require.NoError(t, err, errs)
 	s.completed("acme", 2)
 	require.Contains(t, s.must("", "credential", "list"), "by 2")
+
+	// A secret that the target takes no more is asked for again, of its person.
+	k.take("canary-of-ben", "canary-next-of-ann")
+	s.must("Username,LastName,Email\nann,Other,p@example.com\nben,Other,p@example.com\n", "user", "import", "-", "--format", "csv")
+	s.completed("acme", 3)
+	s.until("the wait of ann", func() bool { return slices.Equal(waiting(), []string{"ann"}) })
+	require.Contains(t, s.must("", "notice", "list"), "does not take the secret any more")
+	_, errs, err = s.run("canary-next-of-ann\n", "credential", "authorize", "Acme", "--user", "ann", "--secret-file", "-")
+	require.NoError(t, err, errs)
+	s.completed("acme", 4)
 	require.NotContains(t, s.log.String(), "canary")
 
 	// What goes takes with it what people have authorized.

@@ -309,7 +309,7 @@ func (s *SignIn) Again(ctx context.Context, a *Auth, status int, header http.Hea
 	var next *Auth
 	var err error
 	switch {
-	case s.byToken():
+	case s.byToken() || s.grantless(): // what a person gave and the target refuses is to be given again
 		if next, err = s.get(ctx, a.user, a.tokens.Access, a.old); errors.Is(err, errNoBetter) {
 			return nil, nil
 		}
@@ -589,7 +589,7 @@ type NotAuthorizedError struct {
 
 func (e *NotAuthorizedError) Error() string { return e.Why }
 
-// Is makes it a [host.Unauthorized] to who asks.
+// As makes it a [host.Unauthorized] to who asks for a [host.Error].
 func (e *NotAuthorizedError) As(target any) bool {
 	if t, ok := target.(**host.Error); ok {
 		*t = &host.Error{Code: host.Unauthorized, Message: e.Why, Err: e}
