@@ -462,7 +462,8 @@ func (w *world) records() provisiontest.Records {
 // is retried. Then everybody has what they should have.
 func (m *model) converges() {
 	m.calm = true
-	tried := map[string]bool{}
+	const enough = 5          // retries of one request: what fails then will always, as an Unfreeze where a person has denied the Create
+	tried := map[string]int{} // by request: retries that led to it
 	for round := 0; ; round++ {
 		if round == 300 {
 			m.tell()
@@ -479,13 +480,17 @@ func (m *model) converges() {
 		open, retried := 0, 0
 		for _, r := range m.requests() {
 			switch {
-			case r.State == host.StateFailed && !tried[r.Id] && r.ApprovalStatus != host.ApprovalDenied && r.Operation != host.Read:
-				tried[r.Id] = true
+			case r.State == host.StateFailed && tried[r.Id] < enough && r.ApprovalStatus != host.ApprovalDenied && r.Operation != host.Read:
 				if m.refusable(func(ctx context.Context, tx harnessTx) error {
-					_, err := m.engine.Retry(ctx, tx, r.Id)
+					again, err := m.engine.Retry(ctx, tx, r.Id)
+					if err == nil {
+						tried[again.Id] = tried[r.Id] + 1
+					}
 					return err
 				}) {
 					retried++
+				} else {
+					tried[r.Id] = enough
 				}
 			case r.State.Ended():
 			case r.ApprovalStatus == host.ApprovalRequired:
