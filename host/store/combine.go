@@ -104,7 +104,11 @@ func (s *Store) try(u *update, tx bun.Tx) (panicked bool, err error) {
 			panicked, err = true, fmt.Errorf("panic: %v", r)
 		}
 	}()
-	return false, u.fn(&Tx{db: tx, bun: s.writer, store: s, dialect: s.dialect})
+	t := &Tx{db: tx, bun: s.writer, store: s, dialect: s.dialect}
+	if err := u.fn(t); err != nil {
+		return false, err
+	}
+	return false, t.appendAudit(u.ctx)
 }
 
 // enter waits for the turn of u. Who gives up before is alone, and will be told

@@ -206,7 +206,37 @@ CREATE TABLE authorization_requests (
 	id TEXT PRIMARY KEY, credential TEXT NOT NULL, user_id TEXT NOT NULL, sealed TEXT NOT NULL, actor TEXT NOT NULL,
 	created_date {time} NOT NULL, expires_date {time} NOT NULL
 )
-`, nil}}
+`, nil}, {13, "the audit trail", `
+CREATE TABLE audit_entries (
+	number {bigint} PRIMARY KEY, created_date {time} NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL, object_kind TEXT NOT NULL, object_name TEXT NOT NULL,
+	outcome TEXT NOT NULL, request_id TEXT NOT NULL, entry TEXT NOT NULL, hash TEXT NOT NULL UNIQUE
+);
+CREATE INDEX audit_by_object ON audit_entries (object_kind, object_name, number);
+CREATE INDEX audit_by_time ON audit_entries (created_date);
+CREATE TABLE audit_chain (
+	id {bigint} PRIMARY KEY CHECK (id = 1), number {bigint} NOT NULL, hash TEXT NOT NULL, anchor_number {bigint} NOT NULL, anchor_hash TEXT NOT NULL
+);
+INSERT INTO audit_chain (id, number, hash, anchor_number, anchor_hash) VALUES (1, 0, '', 0, '')
+`, appendOnly}}
+
+// appendOnly keeps what is in the audit trail: entries never change, and go only
+// where they lie behind the anchor, which, as the head, never goes back.
+var appendOnly = map[string]string{"sqlite": `
+CREATE TRIGGER audit_entries_stay BEFORE UPDATE ON audit_entries BEGIN SELECT RAISE(ABORT, 'entries of the audit trail never change'); END;
+CREATE TRIGGER audit_entries_kept BEFORE DELETE ON audit_entries WHEN OLD.number > (SELECT anchor_number FROM audit_chain) BEGIN SELECT RAISE(ABORT, 'entries of the audit trail are only appended'); END;
+CREATE TRIGGER audit_chain_kept BEFORE DELETE ON audit_chain BEGIN SELECT RAISE(ABORT, 'the audit trail keeps its head'); END;
+CREATE TRIGGER audit_chain_grows BEFORE UPDATE ON audit_chain WHEN NEW.number < OLD.number OR NEW.anchor_number < OLD.anchor_number OR NEW.anchor_number > NEW.number BEGIN SELECT RAISE(ABORT, 'the audit trail only grows'); END
+`, "postgres": `
+CREATE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'entries of the audit trail are only appended' USING ERRCODE = 'restrict_violation'; END $$;
+CREATE FUNCTION audit_keep() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE anchor BIGINT; BEGIN EXECUTE format('SELECT anchor_number FROM %I.audit_chain', TG_TABLE_SCHEMA) INTO anchor; IF OLD.number > anchor THEN RAISE EXCEPTION 'entries of the audit trail are only appended' USING ERRCODE = 'restrict_violation'; END IF; RETURN OLD; END $$;
+CREATE FUNCTION audit_grow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.number < OLD.number OR NEW.anchor_number < OLD.anchor_number OR NEW.anchor_number > NEW.number THEN RAISE EXCEPTION 'the audit trail only grows' USING ERRCODE = 'restrict_violation'; END IF; RETURN NEW; END $$;
+CREATE TRIGGER audit_entries_stay BEFORE UPDATE ON audit_entries FOR EACH ROW EXECUTE FUNCTION audit_refuse();
+CREATE TRIGGER audit_entries_kept BEFORE DELETE ON audit_entries FOR EACH ROW EXECUTE FUNCTION audit_keep();
+CREATE TRIGGER audit_entries_whole BEFORE TRUNCATE ON audit_entries FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse();
+CREATE TRIGGER audit_chain_kept BEFORE DELETE ON audit_chain FOR EACH ROW EXECUTE FUNCTION audit_refuse();
+CREATE TRIGGER audit_chain_whole BEFORE TRUNCATE ON audit_chain FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse();
+CREATE TRIGGER audit_chain_grows BEFORE UPDATE ON audit_chain FOR EACH ROW EXECUTE FUNCTION audit_grow()
+`}
 
 // statistics tell SQLite's planner what it can't know of a database that is
 // still empty: that one app or one run may have a million rows, and one person

@@ -252,7 +252,11 @@ func (s *Store) once(ctx context.Context, db *bun.DB, o *sql.TxOptions, fn func(
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // nothing to undo once it is committed
-	if err := fn(&Tx{db: tx, bun: db, store: s, dialect: s.dialect}); err != nil {
+	t := &Tx{db: tx, bun: db, store: s, dialect: s.dialect}
+	if err := fn(t); err != nil {
+		return err
+	}
+	if err := t.appendAudit(ctx); err != nil {
 		return err
 	}
 	if host.DryRunOf(ctx) != nil {

@@ -20,6 +20,8 @@ type Tx struct {
 	bun     *bun.DB
 	store   *Store
 	dialect string
+	// audit is what is told at the end.
+	audit []host.AuditEntry
 }
 
 // SQL is the transaction itself, for the queue.
