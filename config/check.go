@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -55,13 +56,17 @@ func (c *Config) check() []Problem {
 	k.address("listen.metrics", c.Listen.Metrics)
 	k.link("listen.public_url", c.Listen.PublicURL)
 	var identities []string
-	for name, is := range map[string]bool{"identity_file": c.Secrets.IdentityFile != "", "identity_env": c.Secrets.IdentityEnv != "", "identity_command": len(c.Secrets.IdentityCommand) > 0} {
+	for name, is := range map[string]bool{"identity_file": c.Secrets.IdentityFile != "", "identity_env": c.Secrets.IdentityEnv != "", "identity_command": len(c.Secrets.IdentityCommand) > 0,
+		"identity_systemd": c.Secrets.IdentitySystemd != ""} {
 		if is {
 			identities = append(identities, name)
 		}
 	}
 	if slices.Sort(identities); len(identities) > 1 {
 		k.fail("secrets", "has %s; one of them is enough", strings.Join(identities, " and "))
+	}
+	if name := c.Secrets.IdentitySystemd; name != "" && (name != filepath.Base(name) || strings.HasPrefix(name, ".")) {
+		k.fail("secrets.identity_systemd", "%q is no name of a systemd credential", short(name))
 	}
 	for i, name := range c.Users.Attributes {
 		if !attributeName.MatchString(name) {

@@ -66,11 +66,17 @@ type Log struct {
 }
 
 // Secrets says where the age identities are that open sealed secrets, a line
-// each: the first seals. At most one of the three is set.
+// each: the first seals. At most one of the four is set.
 type Secrets struct {
 	IdentityFile    string   `yaml:"identity_file" path:"file" doc:"File with an age X25519 identity."`
 	IdentityEnv     string   `yaml:"identity_env" doc:"Environment variable with an age X25519 identity."`
 	IdentityCommand []string `yaml:"identity_command" doc:"Program and arguments that print an age X25519 identity."`
+	IdentitySystemd string   `yaml:"identity_systemd" doc:"Name of a systemd credential (LoadCredential=) with an age X25519 identity. Commands outside of the service look for it at /run/credentials/provost.service and /etc/credstore."`
+}
+
+// IsSet tells whether there is an identity.
+func (s Secrets) IsSet() bool {
+	return s.IdentityFile != "" || s.IdentityEnv != "" || len(s.IdentityCommand) > 0 || s.IdentitySystemd != ""
 }
 
 // Users says what is known of people beyond the model's fields.

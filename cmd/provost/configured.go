@@ -160,6 +160,12 @@ func newSealer(s config.Secrets) (*secret.Sealer, error) {
 			return nil, &host.Error{Code: host.InvalidInput, Field: "secrets.identity_command", Message: err.Error(), Err: err}
 		}
 		identity = v.Reveal()
+	case s.IdentitySystemd != "":
+		b, err := readSystemdCredential(s.IdentitySystemd)
+		if err != nil {
+			return nil, &host.Error{Code: host.InvalidInput, Field: "secrets.identity_systemd", Message: err.Error(), Err: err}
+		}
+		identity = strings.TrimSpace(string(b))
 	default:
 		return nil, nil
 	}

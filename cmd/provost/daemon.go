@@ -67,6 +67,8 @@ type daemon struct {
 	// sealer seals what is stored; nil without a key.
 	sealer atomic.Pointer[secret.Sealer]
 	reload sync.Mutex
+	// supervisor is told how the daemon is.
+	supervisor *supervisor
 }
 
 // running is the configuration that runs.
@@ -81,7 +83,7 @@ type running struct {
 
 // openDaemon makes a host of a configuration, without working any job yet.
 func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *daemon, err error) {
-	d := &daemon{log: log, started: time.Now(), registry: prometheus.NewRegistry()}
+	d := &daemon{log: log, started: time.Now(), registry: prometheus.NewRegistry(), supervisor: &supervisor{log: log}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close(context.WithoutCancel(ctx)))
@@ -361,6 +363,8 @@ func (d *daemon) mirror(ctx context.Context, cfg *config.Config) error {
 
 // changed is called when the configuration or a connector's file is another.
 func (d *daemon) changed(ctx context.Context, path string) {
+	d.supervisor.reloading()
+	defer func() { d.supervisor.reloaded(serving(d.current.Load().config)) }()
 	cfg, err := config.Load(path)
 	if err == nil {
 		err = d.apply(ctx, cfg)
@@ -500,6 +504,7 @@ func serve(ctx context.Context, path string, stderr io.Writer) (err error) {
 			log.Error("the configuration is not watched", "error", err)
 		}
 	})
+	tasks.Go(func() { d.supervisor.watchdog(watchCtx, cfg.Listen.Socket) })
 	listenErr := d.listen(ctx, cfg)
 	stopWatching()
 	tasks.Wait()
@@ -568,7 +573,9 @@ func (d *daemon) listen(ctx context.Context, cfg *config.Config) error {
 	}
 	d.listeners.Store(&listeners)
 	if err == nil {
+		d.supervisor.ready(serving(cfg))
 		<-ctx.Done()
+		d.supervisor.stopping()
 	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()

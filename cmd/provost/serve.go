@@ -116,7 +116,7 @@ func checkGrants(cfg *config.Config) (problems []config.Problem) {
 // secrets: those need only be there where the daemon runs.
 func checkCredentials(cfg *config.Config) (problems []config.Problem) {
 	for _, c := range namedCredentials(cfg.Credentials, cfg.Proxy) {
-		if c.SignIn.Interactive() && cfg.Secrets.IdentityFile == "" && cfg.Secrets.IdentityEnv == "" && len(cfg.Secrets.IdentityCommand) == 0 {
+		if c.SignIn.Interactive() && !cfg.Secrets.IsSet() {
 			problems = append(problems, config.Problem{Key: "credentials." + c.Name,
 				Message: "what people authorize is stored sealed, and there is no key: set secrets.identity_file (provost credential identity makes one)"})
 		}
