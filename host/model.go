@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -458,6 +459,11 @@ type Callout struct {
 	// WaitsFor is the authorization that was missing ([AuthorizationTarget]): the
 	// request did not go out.
 	WaitsFor string `json:"WaitsFor,omitempty"`
+	// Refused: the host did not send it, or did not take its answer, by its own
+	// rules; it says nothing of the target.
+	Refused bool `json:"Refused,omitempty"`
+	// RetryAfter is how long the target asked to be left alone.
+	RetryAfter time.Duration `json:"RetryAfterNanoseconds,omitempty"`
 	// Phases say where the time went, in the last of its tries.
 	Phases Phases `json:"Phases,omitzero"`
 	// Retries counts the tries after the first; Reused tells that the connection
@@ -472,6 +478,12 @@ type Callout struct {
 	ResponseHeader map[string]string `json:"ResponseHeader,omitempty"`
 	RequestBody    string            `json:"RequestBody,omitempty"`
 	ResponseBody   string            `json:"ResponseBody,omitempty"`
+}
+
+// OfTarget tells whether it says something of the target behind the call's
+// credential: it went there, and not to a host that was granted beside it.
+func (c Callout) OfTarget() bool {
+	return c.WaitsFor == "" && !c.Refused && (len(c.URL) < 4 || !strings.EqualFold(c.URL[:4], "http"))
 }
 
 // Phases are the times of one HTTP request: what it took to have something to

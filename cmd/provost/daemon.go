@@ -103,7 +103,7 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 	if d.store, err = store.Open(ctx, cfg.Database.URL, store.Options{Logger: log}); err != nil {
 		return nil, err
 	}
-	d.egress = egress{rules: func() []string { return d.current.Load().config.Trace.Mask }, Egress: callout.New(callout.Options{Logger: log, Observe: d.metrics.Callout, Own: d.isListener,
+	d.egress = egress{rules: func() []string { return d.current.Load().config.Trace.Mask }, Egress: callout.New(callout.Options{Logger: log, Observe: d.observed, Own: d.isListener,
 		Store: signInStore{d.store}})}
 	d.catalogue = connector.New(connector.Options{Sandbox: d.sandbox, Egress: d.egress, Logger: log, Foreign: callout.Mergeable, Observe: func(o connector.Observation) {
 		d.metrics.Call(metrics.Call{Connector: o.Connector, Operation: o.Operation, Outcome: o.Outcome, Limit: o.Limit,
@@ -209,6 +209,11 @@ func (d *daemon) work(ctx context.Context, j queue.Job) error {
 	}
 	log.DebugContext(ctx, "attempt ended", "kind", j.Kind, "duration", time.Since(began))
 	return nil
+}
+
+// observed counts one request of a connector.
+func (d *daemon) observed(o callout.Observation) {
+	d.metrics.Callout(o.Credential, o.Method, o.Status, o.Took)
 }
 
 // rulesOf returns the rules of an app as they now are.

@@ -22,13 +22,13 @@ type egress struct {
 
 func (e egress) Do(ctx context.Context, c connector.Caller, r *sandbox.HTTPRequest) (*sandbox.HTTPResponse, host.Callout) {
 	began := time.Now()
-	answer := e.Egress.Do(ctx, callout.Caller{Connector: c.Connector, Credential: c.Credential, RequestID: c.RequestId, Hosts: c.Hosts,
+	answer := e.Egress.Do(ctx, callout.Caller{Connector: c.Connector, Version: c.Version, Credential: c.Credential, RequestID: c.RequestId, Hosts: c.Hosts,
 		UserID: c.UserId, NoMerge: c.Foreign},
 		callout.Request{Method: r.Method, URL: r.URL, Header: r.Header, Body: r.Body})
 	p := answer.Record
 	record := host.Callout{
 		Credential: c.Credential, Method: r.Method, URL: r.URL, Status: answer.Status, Duration: time.Since(began),
-		RequestBytes: int64(len(r.Body)), ResponseBytes: int64(len(answer.Body)), WaitsFor: answer.WaitsFor,
+		RequestBytes: int64(len(r.Body)), ResponseBytes: int64(len(answer.Body)), WaitsFor: answer.WaitsFor, Refused: answer.Refused, RetryAfter: p.RetryAfter,
 		Phases:  host.Phases{SignIn: p.SignIn, Resolve: p.Resolve, Connect: p.Connect, TLS: p.TLS, Wait: p.Wait, Read: p.Read},
 		Retries: p.Retries, Protocol: p.Protocol, Address: p.Address, Reused: p.Reused,
 	}
@@ -37,6 +37,7 @@ func (e egress) Do(ctx context.Context, c connector.Caller, r *sandbox.HTTPReque
 		if e.rules != nil {
 			rules = e.rules()
 		}
+		record.URL = callout.RedactURL(r.URL, rules, secrets...)
 		record.RequestHeader, record.ResponseHeader = callout.RedactHeader(r.Header, rules, secrets...), callout.RedactHeader(answer.Header, rules, secrets...)
 		record.RequestBody, record.ResponseBody = callout.Redact(r.Body, rules, secrets...), callout.Redact(answer.Body, rules, secrets...)
 	} else {

@@ -35,9 +35,9 @@ type Options struct {
 	// Sealer opens sealed secrets; nil where there are none. [Egress.UseSealer]
 	// changes it.
 	Sealer *secret.Sealer
-	// Observe is told of each request; status 0 is one without an answer. May
-	// be nil.
-	Observe func(credential, method string, status int, took time.Duration)
+	// Observe is told of each request when it has ended, from many goroutines at
+	// once. May be nil.
+	Observe func(Observation)
 	// Own tells whether an address is one of the daemon's own listeners, which no
 	// request may go to; nil for none.
 	Own func(netip.AddrPort) bool
@@ -65,7 +65,7 @@ func New(o Options) *Egress {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Observe == nil {
-		o.Observe = func(string, string, int, time.Duration) {}
+		o.Observe = func(Observation) {}
 	}
 	e := &Egress{options: o}
 	transport, err := e.transport(reach{own: o.Own}, Timeouts{}, Proxy{})
@@ -141,7 +141,9 @@ func (e *Egress) List() []Info {
 
 // Caller is on whose behalf a request is made.
 type Caller struct {
-	Connector string
+	// Connector is its configured name, Version what it calls its own ("" where
+	// nobody knows).
+	Connector, Version string
 	// Credential is the only one that this call may use.
 	Credential string
 	RequestID  string
@@ -170,7 +172,10 @@ type Response struct {
 	Err    *pdk.Error
 	// WaitsFor is the authorization that was missing ([host.AuthorizationTarget]).
 	WaitsFor string
-	Record   Record
+	// Refused: the host did not send it, or did not take the answer. It says
+	// nothing of the target.
+	Refused bool
+	Record  Record
 
 	header http.Header // all of it
 }
@@ -182,7 +187,12 @@ func (e *Egress) Do(ctx context.Context, caller Caller, r Request) Response {
 	answer := e.do(ctx, caller, r)
 	took := time.Since(begin)
 	method := r.Method
-	e.options.Observe(caller.Credential, method, answer.Status, took)
+	seen := Observation{Credential: caller.Credential, Connector: caller.Connector, Method: method, Status: answer.Status, Refused: answer.Refused, Took: took,
+		Sent: int64(len(r.Body)), Received: int64(len(answer.Body)), Record: answer.Record}
+	if !strings.HasPrefix(r.URL, scheme) {
+		seen.Credential = ""
+	}
+	e.options.Observe(seen)
 	level := slog.LevelInfo
 	if answer.Err != nil {
 		level = slog.LevelWarn
@@ -193,7 +203,10 @@ func (e *Egress) Do(ctx context.Context, caller Caller, r Request) Response {
 	path, _, _ := strings.Cut(r.URL, "?")
 	attrs := []any{"request", caller.RequestID, "connector", caller.Connector, "credential", caller.Credential,
 		"method", clip(method, 20), "url", clip(path, 300), "status", answer.Status, "duration", took,
-		"sent", len(r.Body), "received", len(answer.Body)}
+		"sent", len(r.Body), "received", len(answer.Body), "retries", answer.Record.Retries}
+	if caller.Version != "" {
+		attrs = append(attrs, "version", caller.Version)
+	}
 	if answer.Err != nil {
 		e.options.Logger.WarnContext(ctx, "callout failed", append(attrs, "error", answer.Err.Message)...)
 	} else {
@@ -204,31 +217,34 @@ func (e *Egress) Do(ctx context.Context, caller Caller, r Request) Response {
 
 func failed(err *pdk.Error) Response { return Response{Err: err} }
 
+// refused is the answer to what the host does not send.
+func refused(err *pdk.Error) Response { return Response{Err: err, Refused: true} }
+
 func (e *Egress) do(ctx context.Context, caller Caller, r Request) Response {
 	if !slices.Contains(methods, r.Method) {
-		return failed(pdk.Errorf(pdk.Unsupported, "the method %q is none of %s", clip(r.Method, 20), strings.Join(methods, ", ")))
+		return refused(pdk.Errorf(pdk.Unsupported, "the method %q is none of %s", clip(r.Method, 20), strings.Join(methods, ", ")))
 	}
 	name, path, query, ok := split(r.URL)
 	c := (*e.current.Load())[name]
 	header, err := cleanHeader(r.Header, ok && c != nil && c.SignIn.WithoutHeader && c.MergeHeaders)
 	if err != nil {
-		return failed(err)
+		return refused(err)
 	}
 	if !ok {
 		return e.toGranted(ctx, caller, r, header)
 	}
 	if name != caller.Credential || name == "" {
-		return failed(pdk.Errorf(pdk.PermissionDenied, "this call may use the named credential %q, not %q", caller.Credential, clip(name, 80)))
+		return refused(pdk.Errorf(pdk.PermissionDenied, "this call may use the named credential %q, not %q", caller.Credential, clip(name, 80)))
 	}
 	if c == nil {
-		return failed(pdk.Errorf(pdk.Unauthorized, "there is no named credential %q; add it to the configuration", name))
+		return refused(pdk.Errorf(pdk.Unauthorized, "there is no named credential %q; add it to the configuration", name))
 	}
 	if c.Methods != nil && !slices.Contains(c.Methods, r.Method) {
-		return failed(pdk.Errorf(pdk.PermissionDenied, "%s may only be sent %s, not %s", name, strings.Join(c.Methods, ", "), r.Method))
+		return refused(pdk.Errorf(pdk.PermissionDenied, "%s may only be sent %s, not %s", name, strings.Join(c.Methods, ", "), r.Method))
 	}
 	u, err := join(c.base, path, query)
 	if err != nil {
-		return failed(err)
+		return refused(err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
@@ -257,7 +273,7 @@ func (e *Egress) do(ctx context.Context, caller Caller, r Request) Response {
 // notSignedIn is the answer where there is nothing to sign in with.
 func (c *credential) notSignedIn(caller Caller, err error) Response {
 	if r := refusal(err); r != nil {
-		return failed(pdk.Errorf(pdk.PermissionDenied, "signing in %s: %s", c.Name, r.why))
+		return refused(pdk.Errorf(pdk.PermissionDenied, "signing in %s: %s", c.Name, r.why))
 	}
 	var missing *signin.NotAuthorizedError
 	if errors.As(err, &missing) {
@@ -307,7 +323,7 @@ func (c *credential) send(ctx context.Context, caller Caller, r Request, u *url.
 	}
 	body, wrong := c.merge(caller, auth, header, r.Body)
 	if wrong != nil {
-		return failed(wrong)
+		return refused(wrong)
 	}
 	r.Body = body
 	return perform(ctx, c.client, r, u, header, c.MaxResponseBytes, auth)
@@ -318,10 +334,10 @@ func (c *credential) send(ctx context.Context, caller Caller, r Request, u *url.
 func (e *Egress) toGranted(ctx context.Context, caller Caller, r Request, header http.Header) Response {
 	u, err := url.Parse(r.URL)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.Fragment != "" || strings.ContainsAny(r.URL, "\\ \t\r\n") {
-		return failed(pdk.Errorf(pdk.PermissionDenied, "the URL is neither callout:%s/path nor an https URL of a granted host", caller.Credential))
+		return refused(pdk.Errorf(pdk.PermissionDenied, "the URL is neither callout:%s/path nor an https URL of a granted host", caller.Credential))
 	}
 	if !granted(caller.Hosts, r.Method, u) {
-		return failed(pdk.Errorf(pdk.PermissionDenied, "%s may not send %s to %s://%s; use callout:%s/path, or let the operator grant it", caller.Connector, r.Method, u.Scheme, clip(u.Host, 100), caller.Credential))
+		return refused(pdk.Errorf(pdk.PermissionDenied, "%s may not send %s to %s://%s; use callout:%s/path, or let the operator grant it", caller.Connector, r.Method, u.Scheme, clip(u.Host, 100), caller.Credential))
 	}
 	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
 	defer cancel()
@@ -338,7 +354,7 @@ func (c *credential) checkRedirect(r *http.Request, via []*http.Request) error {
 	if !moved {
 		base = c.base
 	}
-	if !safe || c.SignIn.SignsURL() || via[0].Method != r.Method || len(via) > mostRedirects || !below(base, r.URL) || strings.Contains(r.URL.Path, "..") {
+	if !safe || c.SignIn.SignsURL() || via[0].Method != r.Method || len(via) > mostRedirects || !mayFollow(base, r.URL) {
 		return http.ErrUseLastResponse
 	}
 	return nil

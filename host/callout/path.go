@@ -1,7 +1,9 @@
 package callout
 
 import (
+	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -64,13 +66,10 @@ func join(base *url.URL, path, query string) (*url.URL, *pdk.Error) {
 				return refuse("holds an encoded control character")
 			}
 		}
-		next, err := url.PathUnescape(seen)
-		if err != nil {
-			if rounds == 0 {
-				return refuse("is not escaped right")
-			}
-			break // a literal % that was escaped
+		if _, err := url.PathUnescape(seen); err != nil && rounds == 0 {
+			return refuse("is not escaped right")
 		}
+		next := decoded(seen)
 		if next == seen {
 			break
 		}
@@ -79,7 +78,7 @@ func join(base *url.URL, path, query string) (*url.URL, *pdk.Error) {
 		}
 		seen = next
 	}
-	escaped := strings.TrimSuffix(base.EscapedPath(), "/") + path
+	escaped := strings.TrimSuffix(base.EscapedPath(), "/") + encoded(path)
 	u := *base
 	plain, err := url.PathUnescape(escaped)
 	if err != nil {
@@ -92,18 +91,78 @@ func join(base *url.URL, path, query string) (*url.URL, *pdk.Error) {
 	return &u, nil
 }
 
+// decoded takes away one layer of escapes as a careless server does: what is no
+// escape stays, be it in the midst of others, and so does %u002e count.
+func decoded(s string) string {
+	if !strings.Contains(s, "%") {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != '%' {
+			b.WriteByte(s[i])
+			continue
+		}
+		if n, ok := hexAt(s, i+1, 2); ok {
+			b.WriteByte(byte(n))
+			i += 2
+		} else if n, ok := hexAt(s, i+2, 4); ok && (s[i+1] == 'u' || s[i+1] == 'U') {
+			b.WriteRune(rune(n))
+			i += 5
+		} else {
+			b.WriteByte('%')
+		}
+	}
+	return b.String()
+}
+
+// hexAt reads so many hexadecimal digits.
+func hexAt(s string, at, digits int) (uint64, bool) {
+	if at+digits > len(s) || strings.ContainsAny(s[at:at+digits], "+-_") {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s[at:at+digits], 16, 64)
+	return n, err == nil
+}
+
+// encoded escapes what may not stand in a path as it is, and leaves every escape
+// that is there: net/url would decode them all first.
+func encoded(path string) string {
+	var b strings.Builder
+	for i := range len(path) {
+		if c := path[i]; c < utf8.RuneSelf && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~!$&'()*+,;=:@/%", c) >= 0) {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
+}
+
 // holdsDots tells whether a path has a segment that some server takes for one of
-// dots: with what it cuts off first, a parameter, a query or a fragment.
+// dots: with what it cuts off first, a parameter, a query, a fragment, or the
+// blanks and dots at the end of a name.
 func holdsDots(path string) bool {
 	for segment := range strings.SplitSeq(strings.ReplaceAll(path, "\\", "/"), "/") {
 		if i := strings.IndexAny(segment, ";?#"); i >= 0 {
 			segment = segment[:i]
 		}
-		if segment == "." || segment == ".." {
+		if strings.Contains(segment, ".") && strings.Trim(segment, ". ") == "" {
 			return true
 		}
 	}
 	return false
+}
+
+// mayFollow tells whether a redirect stays below base, looked at as what a
+// connector asks for.
+func mayFollow(base, to *url.URL) bool {
+	rest, ok := strings.CutPrefix(to.EscapedPath(), strings.TrimSuffix(base.EscapedPath(), "/"))
+	if !ok || !below(base, to) {
+		return false
+	}
+	_, refused := join(base, rest, to.RawQuery)
+	return refused == nil
 }
 
 // below tells whether u has the origin of base and a path at or below base's.

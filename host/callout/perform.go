@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"strconv"
 	"sync"
 	"time"
 
@@ -31,6 +30,8 @@ type Record struct {
 	// Reused: the connection was there already.
 	Reused  bool
 	Retries int
+	// RetryAfter is how long the target asked to be left alone, 0 if it did not.
+	RetryAfter time.Duration
 }
 
 // watch fills a Record while a request is on its way. A connection may be made
@@ -105,8 +106,8 @@ func perform(ctx context.Context, client *http.Client, r Request, u *url.URL, he
 	unsafe := r.Method != http.MethodGet && r.Method != http.MethodHead
 	answer, err := client.Do(req)
 	defer func() { out.Record, _ = w.end() }()
-	if refused := refusal(err); refused != nil {
-		return failed(pdk.Errorf(pdk.PermissionDenied, "%s", refused.why))
+	if to := refusal(err); to != nil {
+		return refused(pdk.Errorf(pdk.PermissionDenied, "%s", to.why))
 	}
 	if err != nil {
 		_, reached := w.end()
@@ -115,7 +116,7 @@ func perform(ctx context.Context, client *http.Client, r Request, u *url.URL, he
 		return failed(e)
 	}
 	defer answer.Body.Close()
-	w.Protocol = answer.Proto
+	w.Protocol, w.RetryAfter = answer.Proto, retryAfter(answer.Header, time.Now())
 	broken := func(kind pdk.ErrorType, format string, args ...any) Response {
 		e := pdk.Errorf(kind, format, args...)
 		e.HTTPStatus, e.Uncertain = answer.StatusCode, unsafe
@@ -128,7 +129,9 @@ func perform(ctx context.Context, client *http.Client, r Request, u *url.URL, he
 	body, err := readAll(plain, answer.ContentLength, most)
 	switch {
 	case errors.Is(err, errTooLarge):
-		return broken(pdk.Unsupported, "the target's answer is larger than %d bytes; ask for smaller pages, or raise limits.max_response of the credential", most)
+		large := broken(pdk.Unsupported, "the target's answer is larger than %d bytes; ask for smaller pages, or raise limits.max_response of the credential", most)
+		large.Refused = true
+		return large
 	case err != nil:
 		return broken(pdk.Unavailable, "the target's answer (%d) broke off: %s", answer.StatusCode, reason(err))
 	}
@@ -202,12 +205,9 @@ func (c *credential) again(r Request, answer Response, tries int) (wait time.Dur
 		return 0, false
 	}
 	wait = time.Duration(rand.Int64N(int64(50*time.Millisecond))) + 50*time.Millisecond<<tries
-	if after := answer.header.Get("Retry-After"); after != "" {
-		seconds, err := strconv.Atoi(after)
-		if err != nil || seconds > 1 { // longer than a connector is let wait; the engine does
-			return 0, false
-		}
-		wait += time.Duration(seconds) * time.Second
+	if answer.Record.RetryAfter > time.Second { // longer than a connector is let wait; the engine does
+		return 0, false
 	}
+	wait += answer.Record.RetryAfter
 	return wait, c.budget.take()
 }

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // mostShown is how much of a body is shown.
@@ -51,6 +53,12 @@ func mask(v any, rules, secrets []string) any {
 		// What a SCIM patch changes is named beside the value.
 		at, _ := v["path"].(string)
 		for name, value := range v {
+			for _, s := range secrets {
+				if s != "" && strings.Contains(name, s) {
+					delete(v, name)
+					name = strings.ReplaceAll(name, s, masked)
+				}
+			}
 			switch {
 			case (isSecret(name) || matches(rules, name)) && value != nil, name == "value" && (isSecret(at) || matches(rules, at)):
 				v[name] = masked
@@ -107,12 +115,54 @@ func RedactHeader(header map[string]string, rules []string, secrets ...string) m
 				value = strings.ReplaceAll(value, s, masked)
 			}
 		}
+		switch strings.ToLower(name) {
+		case "location", "content-location", "referer":
+			value = RedactURL(value, rules)
+		}
 		if isSecret(name) || matches(rules, name) || strings.EqualFold(name, "Cookie") {
 			value = masked
 		}
 		out[clip(name, 100)] = strings.ToValidUTF8(clip(value, 300), "")
 	}
 	return out
+}
+
+// RedactURL is a URL as a person may see it who asked for bodies: the values of
+// its query are there, but those that a name or a rule masks in [Redact], in a
+// filter that speaks of such a member, too.
+func RedactURL(raw string, rules []string, secrets ...string) string {
+	for _, s := range secrets {
+		if s != "" {
+			for _, form := range []string{s, url.QueryEscape(s), url.PathEscape(s)} {
+				raw = strings.ReplaceAll(raw, form, masked)
+			}
+		}
+	}
+	before, query, ok := strings.Cut(raw, "?")
+	if !ok {
+		return raw
+	}
+	parts := strings.Split(query, "&")
+	for i, part := range parts {
+		name, value, _ := strings.Cut(part, "=")
+		if shown, err := url.QueryUnescape(name); err == nil && (isSecret(shown) || matches(rules, shown)) || speaksOf(value, rules) {
+			parts[i] = name + "=" + masked
+		}
+	}
+	return before + "?" + strings.Join(parts, "&")
+}
+
+// speaksOf tells whether a value, such as a filter, names a member that is
+// masked.
+func speaksOf(value string, rules []string) bool {
+	text, err := url.QueryUnescape(value)
+	if err != nil {
+		return true
+	}
+	words := strings.FieldsFunc(text, func(c rune) bool {
+		return !unicode.IsLetter(c) && !unicode.IsDigit(c) && !strings.ContainsRune("_-.:$", c)
+	})
+	return len(words) > 1 && slices.ContainsFunc(words, func(w string) bool { return isSecret(w) || matches(rules, w) })
 }
 
 // RedactQuery is a URL whose query has its names, and of its values only numbers

@@ -202,7 +202,7 @@ func (r *recorder) http(ctx context.Context, q *sandbox.HTTPRequest) *sandbox.HT
 		return refusal(e)
 	}
 	answer, callout := egress.Do(ctx, Caller{
-		Connector: r.connector.name, Credential: r.in.NamedCredDevName,
+		Connector: r.connector.name, Version: r.connector.description.Version, Credential: r.in.NamedCredDevName,
 		RequestId: r.in.UserProvisioningRequestId, Hosts: r.connector.hosts,
 		UserId: r.in.UserId, Foreign: r.foreign(),
 	}, q)

@@ -26,6 +26,8 @@ type Caller struct {
 	// Connector is the name in the catalogue, Credential the named credential
 	// of this call, RequestId the provisioning request ("" for a trial call).
 	Connector, Credential, RequestId string
+	// Version is what the connector calls its own.
+	Version string
 	// Hosts may be reached besides the credential's endpoint.
 	Hosts []string
 	// UserId is the user that it is done for, "" for nobody.

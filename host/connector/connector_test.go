@@ -272,7 +272,7 @@ func TestCallFillsTheInputAndTheTrace(t *testing.T) {
 	require.Positive(t, trace.MemoryBytes)
 	require.Len(t, trace.Callouts, 1)
 	require.Equal(t, "callout:Target/x", trace.Callouts[0].URL)
-	require.Equal(t, []connector.Caller{{Connector: "odd", Credential: "Target", RequestId: "request-1", Hosts: []string{"files.example.com"}}}, out.callers)
+	require.Equal(t, []connector.Caller{{Connector: "odd", Credential: "Target", RequestId: "request-1", Version: "1.0.0", Hosts: []string{"files.example.com"}}}, out.callers)
 
 	_, _, err = k.Call(context.Background(), pdk.OpUpdate, do("trap"))
 	require.Error(t, err)

@@ -200,14 +200,19 @@ func judge(trace *host.CallTrace, err error) verdict {
 			v.unauthorized = true
 			continue // it did not go out
 		}
+		if !c.OfTarget() {
+			continue
+		}
 		v.silent = false
 		v.down = c.Status == 0 && c.Error != "" || c.Status == 429 || c.Status >= 500
 		if v.err = c.Error; v.err == "" && v.down {
 			v.err = fmt.Sprintf("%s answered %d", c.Method, c.Status)
 		}
+		v.retryAfter = c.RetryAfter
 	}
 	if v.down {
-		v.retryAfter = retryAfterOf(err)
+		// What the host saw, whatever the connector makes of it.
+		v.retryAfter = max(v.retryAfter, retryAfterOf(err))
 	}
 	return v
 }
