@@ -283,6 +283,9 @@ type UserProvisioningRequest struct {
 
 	// Connector is the name and version that served the last attempt.
 	Connector string `json:"Connector,omitempty" bun:",nullzero"`
+	// ConnectorDigest is the build of it. A run that is in the middle of its pages
+	// stays with it.
+	ConnectorDigest string `json:"ConnectorDigest,omitempty" bun:",nullzero"`
 
 	// Of a Reconcile.
 	ReconFilter   string `json:"ReconFilter,omitempty" bun:",nullzero"`
@@ -435,6 +438,7 @@ func (l *UserProvisioningLog) Name() string { return fmt.Sprintf("UPL-%06d", l.N
 // CallTrace is what one call of a connector did, without a secret or a body.
 type CallTrace struct {
 	Connector string `json:"Connector"` // name and version
+	Digest    string `json:"Digest,omitempty"`
 	Operation string `json:"Operation"`
 	// Duration is the whole call; HTTPDuration the part that it waited for the
 	// target.

@@ -237,8 +237,10 @@ type Description struct {
 	Inputs          []Parameter    `json:"inputs,omitempty"`
 	Outputs         []Parameter    `json:"outputs,omitempty"`
 
-	CredentialProtocols []string   `json:"credentialProtocols,omitempty" jsonschema_description:"Sign-ins that the target takes: anonymous, basic, bearer, api_key, oauth2_client_credentials. Empty: any."`
-	RateHints           *RateHints `json:"rateHints,omitempty"`
+	CredentialProtocols []string    `json:"credentialProtocols,omitempty" jsonschema_description:"Sign-ins that the target takes: anonymous, basic, bearer, api_key, oauth2_client_credentials. Empty: any."`
+	RateHints           *RateHints  `json:"rateHints,omitempty"`
+	Hosts               []string    `json:"hosts,omitempty" jsonschema_description:"Hosts that it wants to call besides the credential's endpoint, without a sign-in, as an operator would grant them: files.example.com, *.example.com:8443, GET,HEAD files.example.com. Without the grant a call is refused."`
+	Limits              *LimitHints `json:"limits,omitempty"`
 
 	Attributes     []Attribute `json:"attributes,omitempty" jsonschema_description:"Attributes of an account that every target of this connector has."`
 	DefaultMapping []string    `json:"defaultMapping,omitempty" jsonschema_description:"Rules (target = expression) used where an app has no mapping."`
@@ -258,6 +260,14 @@ type Parameter struct {
 type RateHints struct {
 	RequestsPerSecond float64 `json:"requestsPerSecond,omitempty" jsonschema:"minimum=0"`
 	Concurrency       int     `json:"concurrency,omitempty" jsonschema:"minimum=0"`
+}
+
+// LimitHints say what a call of the connector needs where the host's own
+// limits are too small for it; zero: they do. The operator grants them or not.
+type LimitHints struct {
+	MemoryMiB   int `json:"memoryMiB,omitempty" jsonschema:"minimum=0"`
+	TimeSeconds int `json:"timeSeconds,omitempty" jsonschema:"minimum=0"`
+	HTTPCalls   int `json:"httpCalls,omitempty" jsonschema:"minimum=0"`
 }
 
 // Attribute is one attribute of an object class, by the target's own name.

@@ -217,7 +217,18 @@ CREATE TABLE audit_chain (
 	id {bigint} PRIMARY KEY CHECK (id = 1), number {bigint} NOT NULL, hash TEXT NOT NULL, anchor_number {bigint} NOT NULL, anchor_hash TEXT NOT NULL
 );
 INSERT INTO audit_chain (id, number, hash, anchor_number, anchor_hash) VALUES (1, 0, '', 0, '')
-`, appendOnly}}
+`, appendOnly}, {20, "builds of connectors", `
+CREATE TABLE connector_versions (
+	connector TEXT NOT NULL, digest TEXT NOT NULL, version TEXT NOT NULL, vendor TEXT NOT NULL, source TEXT NOT NULL, signer TEXT NOT NULL,
+	size {bigint} NOT NULL, description TEXT NOT NULL, first_date {time} NOT NULL, last_date {time} NOT NULL, loaded_by TEXT NOT NULL,
+	PRIMARY KEY (connector, digest)
+);
+CREATE TABLE connector_states (
+	connector TEXT PRIMARY KEY, rejected_digest TEXT NOT NULL, serving_digest TEXT NOT NULL, reason TEXT NOT NULL, actor TEXT NOT NULL,
+	changed_date {time}, granted {json}
+);
+ALTER TABLE user_provisioning_requests ADD COLUMN connector_digest TEXT
+`, nil}}
 
 // appendOnly keeps what is in the audit trail: entries never change, and go only
 // where they lie behind the anchor, which, as the head, never goes back.
