@@ -153,7 +153,7 @@ func TestNoConnectorReachesWhatItWasNotGiven(t *testing.T) {
 		// Some of it has been granted, so that what is refused is not so for want of any grant.
 		grants := []string{"https://files.example.com", "*.example.com", "http://" + self, "POST http://" + other}
 		require.NoError(t, catalogue.Load(t.Context(), connector.Spec{Name: "prober", Wasm: wasm, Hosts: grants, Limits: sandbox.Limits{HTTPCalls: 1000}}))
-		c, release, err := catalogue.Acquire("prober")
+		c, release, err := catalogue.Acquire(context.Background(), "prober", "")
 		require.NoError(t, err)
 		defer release()
 		send := func(list ...probe) (answers []struct {

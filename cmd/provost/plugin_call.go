@@ -121,7 +121,7 @@ func (t *trialCall) call(cmd *cobra.Command, o connector.Options, spec connector
 	if err := catalogue.Load(ctx, spec); err != nil {
 		return err
 	}
-	k, release, err := catalogue.Acquire(spec.Name)
+	k, release, err := catalogue.Acquire(ctx, spec.Name, "")
 	if err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ func checkConnectors(ctx context.Context) config.Check {
 				}
 			}
 			for _, app := range cfg.Apps {
-				c, release, err := catalogue.Acquire(app.Plugin)
+				c, release, err := catalogue.Acquire(ctx, app.Plugin, "")
 				if err != nil {
 					// Its plugin is a problem of its own; the rules are checked all the same.
 					r, wrong := compileRules(app, tablesOf(cfg), cfg.Users.Attributes, pdk.Description{})

@@ -25,8 +25,7 @@ type Connector struct {
 	module      *sandbox.Module
 	description pdk.Description
 	schema      *jsonschema.Schema
-	settings    map[string]any
-	hosts       []string
+	spec        Spec // without its module
 	loadedAt    time.Time
 
 	// Guarded by the catalogue's mutex: calls that hold it, and whether it was
@@ -34,6 +33,10 @@ type Connector struct {
 	refs    int
 	retired bool
 	gone    chan struct{}
+	// recent is how the last calls ended, faults when some failed as none should.
+	recent   ring
+	faults   []time.Time
+	lastUsed time.Time
 }
 
 // retire marks k as replaced and tells whether nobody holds it. The caller has
@@ -114,14 +117,20 @@ func call[T any](ctx context.Context, k *Connector, op pdk.Operation, in pdk.Inp
 	o := &k.catalogue.options
 	started := o.Now()
 	r := &recorder{connector: k, in: in, mask: masker(in.Secrets)}
-	r.trace = host.CallTrace{Connector: k.label(), Operation: string(op)}
+	r.trace = host.CallTrace{Connector: k.label(), Digest: k.Digest(), Operation: string(op)}
 	r.log = o.Logger.With("connector", k.label(), "operation", string(op), "request", in.UserProvisioningRequestId)
 
 	var usage sandbox.Usage
-	limit := ""
+	limit, called := "", false
 	out, err := func() (T, error) {
 		if !k.Supports(op) {
 			return none, host.Errorf(host.Unsupported, "connector %s can't %s; it can: %s", k.label(), op, words(k.description.Operations))
+		}
+		if !k.granted(op) {
+			if o.Denied != nil {
+				o.Denied(k.name, string(op), in.UserProvisioningRequestId)
+			}
+			return none, host.Errorf(host.PermissionDenied, "connector %s is not granted to %s   -> provost plugin grant %s", k.label(), op, k.name)
 		}
 		input, err := k.encode(op, in)
 		if err != nil {
@@ -130,6 +139,7 @@ func call[T any](ctx context.Context, k *Connector, op pdk.Operation, in pdk.Inp
 		if o.Foreign != nil {
 			r.tainted = o.Foreign(input)
 		}
+		called = true
 		var b []byte
 		b, usage, err = k.module.Call(ctx, string(op), input, sandbox.Env{Tenant: r.tenant(), HTTP: r.http, Log: r.line})
 		r.trace.Duration, r.trace.HTTPDuration = usage.Duration, usage.HTTPDuration
@@ -152,9 +162,20 @@ func call[T any](ctx context.Context, k *Connector, op pdk.Operation, in pdk.Inp
 			Connector: k.name, Version: k.description.Version, Operation: string(op),
 			Outcome: cmp.Or(string(host.CodeOf(err)), "ok"), Duration: cmp.Or(r.trace.Duration, o.Now().Sub(started)),
 			HTTPDuration: r.trace.HTTPDuration, Waited: usage.Waited, Limit: limit, MemoryBytes: r.trace.MemoryBytes, Fuel: r.trace.Fuel, HTTPCalls: len(r.trace.Callouts),
+			RequestId: in.UserProvisioningRequestId,
 		})
 	}
+	if called {
+		k.catalogue.judge(k, err)
+	}
 	return out, r.trace, err
+}
+
+// granted tells whether the operator lets the connector do op. What it says of
+// itself and of the connection needs no grant.
+func (k *Connector) granted(op pdk.Operation) bool {
+	return k.spec.Granted == nil || op == pdk.OpDescribe || op == pdk.OpTestConnection || op == pdk.OpDiscover ||
+		slices.Contains(k.spec.Granted.Operations, string(op))
 }
 
 // encode is the input's document.
@@ -162,7 +183,7 @@ func (k *Connector) encode(op pdk.Operation, in pdk.Input) ([]byte, error) {
 	in.Operation = op
 	in.ObjectClass = cmp.Or(in.ObjectClass, pdk.ObjectClassAccount)
 	if in.Settings == nil {
-		in.Settings = k.settings
+		in.Settings = k.spec.Settings
 	}
 	b, err := pdk.Marshal(in)
 	if err != nil {
@@ -203,7 +224,7 @@ func (r *recorder) http(ctx context.Context, q *sandbox.HTTPRequest) *sandbox.HT
 	}
 	answer, callout := egress.Do(ctx, Caller{
 		Connector: r.connector.name, Version: r.connector.description.Version, Credential: r.in.NamedCredDevName,
-		RequestId: r.in.UserProvisioningRequestId, Hosts: r.connector.hosts,
+		RequestId: r.in.UserProvisioningRequestId, Hosts: r.connector.spec.Hosts,
 		UserId: r.in.UserId, Foreign: r.foreign(),
 	}, q)
 	r.saw(answer)

@@ -111,7 +111,7 @@ func load(t *testing.T, o connector.Options, spec connector.Spec) *connector.Con
 		spec.Wasm = odd
 	}
 	require.NoError(t, c.Load(context.Background(), spec))
-	k, release, err := c.Acquire(spec.Name)
+	k, release, err := c.Acquire(context.Background(), spec.Name, "")
 	require.NoError(t, err)
 	t.Cleanup(release)
 	return k
@@ -162,8 +162,8 @@ func TestLoadRefusesWithAReason(t *testing.T) {
 				require.ErrorContains(t, err, words)
 			}
 			require.NotContains(t, err.Error(), "\n")
-			require.Equal(t, []connector.Info{{Name: "odd", Source: "odd.wasm", LastError: err.Error()}}, cat.List())
-			_, _, err = cat.Acquire("odd")
+			require.Equal(t, []connector.Info{{Name: "odd", Source: "odd.wasm", State: connector.Broken, Reason: err.Error(), LastError: err.Error()}}, cat.List())
+			_, _, err = cat.Acquire(context.Background(), "odd", "")
 			require.Equal(t, host.Unavailable, host.CodeOf(err))
 		})
 	}
@@ -184,7 +184,7 @@ func TestARefusedLoadLeavesTheOldOneInPlace(t *testing.T) {
 	require.Equal(t, len(odd), list[0].Size)
 	require.Equal(t, time.Unix(1, 0), list[0].LoadedAt)
 	require.NotEmpty(t, list[0].LastError)
-	k, release, err := c.Acquire("a")
+	k, release, err := c.Acquire(context.Background(), "a", "")
 	require.NoError(t, err)
 	_, _, err = k.Call(ctx, pdk.OpUpdate, do(`{}`))
 	require.NoError(t, err)
@@ -203,7 +203,7 @@ func TestASwapLetsCallsUnderWayEndOnTheOldOne(t *testing.T) {
 			c := newCatalogue(t, connector.Options{Egress: out})
 			ctx := context.Background()
 			require.NoError(t, c.Load(ctx, connector.Spec{Name: "a", Wasm: odd}))
-			old, release, err := c.Acquire("a")
+			old, release, err := c.Acquire(context.Background(), "a", "")
 			require.NoError(t, err)
 			ended := make(chan error)
 			go func() {
@@ -219,7 +219,7 @@ func TestASwapLetsCallsUnderWayEndOnTheOldOne(t *testing.T) {
 			release()
 			release() // does nothing
 
-			k, release, err := c.Acquire("a")
+			k, release, err := c.Acquire(context.Background(), "a", "")
 			require.NoError(t, err)
 			_, _, err = k.Call(ctx, pdk.OpUpdate, do(`{}`))
 			require.NoError(t, err)
@@ -231,7 +231,7 @@ func TestASwapLetsCallsUnderWayEndOnTheOldOne(t *testing.T) {
 func TestCloseWaitsForCalls(t *testing.T) {
 	c := connector.New(connector.Options{Sandbox: sb})
 	require.NoError(t, c.Load(context.Background(), connector.Spec{Name: "a", Wasm: odd}))
-	_, release, err := c.Acquire("a")
+	_, release, err := c.Acquire(context.Background(), "a", "")
 	require.NoError(t, err)
 
 	ctx, cancel := context.WithCancel(context.Background())
@@ -249,7 +249,7 @@ func TestRemovedIsUnavailable(t *testing.T) {
 	require.NoError(t, c.Load(context.Background(), connector.Spec{Name: "a", Wasm: odd}))
 	c.Remove("a")
 	c.Remove("a")
-	_, _, err := c.Acquire("a")
+	_, _, err := c.Acquire(context.Background(), "a", "")
 	require.Equal(t, host.Unavailable, host.CodeOf(err), "it is not NotFound, which is the word for an account that is gone")
 	require.Empty(t, c.List())
 }

@@ -34,6 +34,18 @@ type Spec struct {
 	Limits   sandbox.Limits
 	// Hosts may be reached besides the credential's endpoint.
 	Hosts []string
+	// Sum is the SHA-256 of Wasm in hex, where it is known: with it a build that
+	// serves already is not compiled again.
+	Sum string
+	// Signer is whose signature counted, "" for none.
+	Signer string
+	// Granted is what the connector may do; nil is all that it says. Hosts and
+	// Limits are what follows of it.
+	Granted *host.Reach
+	// Incompatible: the build may lack what the one before it could.
+	Incompatible bool
+	Rollout      Rollout
+	Quarantine   Quarantine
 }
 
 // Inspection is what can be known of a module without calling a target.
@@ -77,10 +89,9 @@ func (c *Catalogue) open(ctx context.Context, s Spec) (_ *Connector, err error) 
 	if err != nil {
 		return nil, err
 	}
-	k := &Connector{
-		catalogue: c, name: s.Name, module: m, description: d, schema: schema,
-		settings: s.Settings, hosts: slices.Clone(s.Hosts), loadedAt: c.options.Now(), gone: make(chan struct{}),
-	}
+	k := &Connector{catalogue: c, name: s.Name, module: m, description: d, schema: schema, loadedAt: c.options.Now(), gone: make(chan struct{})}
+	k.spec = s
+	k.spec.Wasm = nil
 	if err := k.CheckSettings(s.Settings); err != nil {
 		return nil, err
 	}
