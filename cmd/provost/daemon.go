@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -227,7 +229,7 @@ func (d *daemon) rulesOf(app string) (*rules, error) {
 
 // Call calls the connector of an app.
 func (d *daemon) Call(ctx context.Context, app *host.UserProvisioningConfig, op pdk.Operation, in pdk.Input) (pdk.Output, host.CallTrace, error) {
-	c, release, err := d.catalogue.Acquire(app.Connector)
+	c, release, err := d.catalogue.Acquire(ctx, app.Connector, in.UserProvisioningRequestId)
 	if err != nil {
 		return pdk.Output{}, host.CallTrace{}, err
 	}
@@ -237,12 +239,11 @@ func (d *daemon) Call(ctx context.Context, app *host.UserProvisioningConfig, op 
 
 // Supports tells whether the connector of an app has an operation.
 func (d *daemon) Supports(app *host.UserProvisioningConfig, op pdk.Operation) (bool, error) {
-	c, release, err := d.catalogue.Acquire(app.Connector)
-	if err != nil {
-		return false, err
+	said := d.catalogue.Describe(app.Connector)
+	if said == nil {
+		return false, host.Errorf(host.Unavailable, "%s", cmp.Or(d.catalogue.OutOf(app.Connector), "no connector named "+app.Connector+" is loaded"))
 	}
-	defer release()
-	return c.Supports(op), nil
+	return slices.Contains(said.Operations, op), nil
 }
 
 // apply makes a configuration the one that runs: connectors are loaded and
@@ -261,7 +262,7 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config) error {
 		}
 	}
 	for _, app := range cfg.Apps {
-		c, release, err := d.catalogue.Acquire(app.Plugin)
+		c, release, err := d.catalogue.Acquire(ctx, app.Plugin, "")
 		if err != nil {
 			continue // the plugin's own problem is listed
 		}
