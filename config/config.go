@@ -227,6 +227,7 @@ type Vault struct {
 	TokenEnv  string `yaml:"token_env" doc:"Environment variable with the server's token."`
 	TokenFile string `yaml:"token_file" path:"file" doc:"File with the server's token."`
 	Namespace string `yaml:"namespace" doc:"Namespace."`
+	CAFile    string `yaml:"ca" path:"file" doc:"PEM file with the authorities to trust, in place of the system's."`
 }
 
 // IsSet tells whether it says where a secret is.

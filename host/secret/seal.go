@@ -91,11 +91,14 @@ func (s *Sealer) Knows(keyID string) bool {
 // text that is put into another place does not open there.
 const version = "v2"
 
+// mostBinding bounds what a secret is for.
+const mostBinding = 1 << 10
+
 // Seal returns v as text that only this key opens, and only for binding, such as
 // credential/Acme/basic.password.
 func (s *Sealer) Seal(v Value, binding string) (string, error) {
-	if len(binding) > 1<<10 {
-		return "", host.Errorf(host.InvalidInput, "what a secret is for is named in more than 1024 bytes")
+	if len(binding) > mostBinding {
+		return "", host.Errorf(host.InvalidInput, "what a secret is for is named in more than %d bytes", mostBinding)
 	}
 	plain := v.Reveal()
 	var b bytes.Buffer
@@ -154,6 +157,11 @@ func (s *Sealer) Open(sealed, binding string) (Value, error) {
 		return fail("a sealed secret is damaged: it was cut or changed")
 	}
 	if !bound {
+		// What begins with a binding was cut out of a text that says so: its length
+		// is at most 1024, and no secret begins with such a byte.
+		if len(plain) > 0 && plain[0] <= mostBinding>>8 {
+			return fail("a sealed secret was sealed for another place than %q, and cut: seal it anew where it belongs", binding)
+		}
 		return New(string(plain)), nil
 	}
 	if len(plain) < 2 {

@@ -4,9 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/gob"
+	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
+	"encoding/xml"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +22,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"text/template"
 	"time"
 
 	"filippo.io/age"
@@ -26,19 +33,60 @@ import (
 	"github.com/provosthq/provost/host/secret"
 )
 
-func TestASecretPrintsAsStarsEverywhere(t *testing.T) {
-	v := secret.New("hunter2-hunter2")
-	type credential struct{ Password secret.Value }
-	var log bytes.Buffer
-	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "v", v, "c", credential{v})
-	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "v", v, "c", credential{v})
-	j, err := json.Marshal(map[string]any{"v": v, "c": credential{v}})
+// shows are all the ways in which a value may end up where people read.
+func shows(t *testing.T, v any) string {
+	t.Helper()
+	var all strings.Builder
+	for _, verb := range "vsqxXdTptbcoOeEfFgGU" {
+		for _, flags := range []string{"", "+", "#", "-20", "020", ".30"} {
+			fmt.Fprintf(&all, "%"+flags+string(verb)+"\n", v)
+		}
+	}
+	fmt.Fprintln(&all, v, fmt.Sprint(v), fmt.Errorf("x %v %w", v, errors.New("y")), errors.Join(fmt.Errorf("x %+v", v)))
+	for _, h := range []slog.Handler{slog.NewJSONHandler(&all, nil), slog.NewTextHandler(&all, nil)} {
+		l := slog.New(h)
+		l.Info("x", "v", v, slog.Group("g", "v", v))
+		l.With("v", v).WithGroup("g").Info("x", slog.Any("v", v))
+	}
+	log.New(&all, "", 0).Println(v)
+	j, err := json.Marshal(v)
 	require.NoError(t, err)
-	all := fmt.Sprintf("%v %+v %#v %s %q %x %d %v %+v %#v", v, v, v, v, v, v, v, credential{v}, credential{v}, &credential{v}) +
-		errors.Join(fmt.Errorf("x %v", v)).Error() + log.String() + string(j)
-	require.NotContains(t, all, "hunter2")
-	require.NotContains(t, all, fmt.Sprintf("%x", "hunter2"))
-	require.Equal(t, "hunter2-hunter2", v.Reveal())
+	all.Write(j)
+	y, err := yaml.Marshal(v)
+	require.NoError(t, err)
+	all.Write(y)
+	require.NoError(t, json.NewEncoder(&all).Encode(map[string]any{"v": v}))
+	require.NoError(t, template.Must(template.New("").Parse("{{.}} {{printf `%v` .}}")).Execute(&all, v))
+	all.WriteString(spew.Sdump(v))
+	return all.String()
+}
+
+func TestASecretPrintsAsStarsEverywhere(t *testing.T) {
+	const plain = "hunter2-hunter2"
+	v := secret.New(plain)
+	type credential struct {
+		Name     string
+		Password secret.Value
+	}
+	type hidden struct{ password secret.Value }
+	all := ""
+	for _, one := range []any{v, &v, credential{"a", v}, &credential{"a", v}, []secret.Value{v}, [1]secret.Value{v}, map[string]secret.Value{"p": v}, hidden{v}, &hidden{v}, []credential{{"a", v}}} {
+		all += shows(t, one)
+	}
+	var g bytes.Buffer
+	require.NoError(t, gob.NewEncoder(&g).Encode(credential{"a", v}))
+	x, err := xml.Marshal(credential{"a", v})
+	require.NoError(t, err)
+	text, err := v.MarshalText()
+	require.NoError(t, err)
+	require.ErrorContains(t, v, "***")
+	all += g.String() + string(x) + string(text)
+	for _, form := range []string{plain, "hunter2", hex.EncodeToString([]byte("hunter2")), strings.ToUpper(hex.EncodeToString([]byte("hunter2"))), base64.StdEncoding.EncodeToString([]byte("hunter2")),
+		strings.Trim(fmt.Sprint([]byte("hunter2")), "[]")} {
+		require.NotContains(t, all, form)
+	}
+	require.Contains(t, all, "***")
+	require.Equal(t, plain, v.Reveal())
 }
 
 func sealer(t testing.TB, identities ...string) *secret.Sealer {
@@ -236,12 +284,42 @@ func TestAVaultIsAskedWithItsTokenAndItsAnswerIsKeptForItsLease(t *testing.T) {
 	}
 }
 
-func TestACommandThatDoesNotEndIsEndedWithAllThatItStarted(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
+func TestAVaultIsAskedOverTLSThatIsTrusted(t *testing.T) {
+	t.Setenv("VAULT_TEST_TOKEN", "canary-vault-token")
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"data": {"value": "over TLS"}}`))
+	}))
+	defer server.Close()
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600))
+	ref := secret.Ref{Vault: secret.Vault{URL: server.URL + "/v1/secret/acme", TokenEnv: "VAULT_TEST_TOKEN"}}
+	_, err := read(t, ref, secret.Options{})
+	require.ErrorContains(t, err, "certificate")
+	ref.Vault.CAFile = ca
+	got, err := read(t, ref, secret.Options{})
+	require.NoError(t, err)
+	require.Equal(t, "over TLS", got)
+	ref.Vault.CAFile = ca + "x"
+	_, err = read(t, ref, secret.Options{})
+	require.ErrorContains(t, err, "the vault's own CA")
+
+	ref.Vault.URL = "http://vault.example.com/v1/secret/acme"
+	_, err = secret.Open(ref, secret.Options{})
+	require.ErrorContains(t, err, "write https")
+}
+
+func TestACommandLeavesNothingBehindThatHoldsItsOutput(t *testing.T) {
 	pid := filepath.Join(t.TempDir(), "pid")
-	_, err := secret.Command(ctx, []string{"sh", "-c", "sleep 600 & echo $! > " + pid + "; wait"})
-	require.ErrorContains(t, err, "did not end")
+	_, err := secret.Command(t.Context(), []string{"sh", "-c", "sleep 600 & echo $! > " + pid + "; echo canary-printed"})
+	require.ErrorContains(t, err, "left something running")
+	require.NotContains(t, err.Error(), "canary")
+	gone(t, pid)
+}
+
+// gone waits until the process whose number stands in a file has ended.
+func gone(t *testing.T, pid string) {
+	t.Helper()
 	child, err := os.ReadFile(pid)
 	require.NoError(t, err)
 	n, err := strconv.Atoi(strings.TrimSpace(string(child)))
@@ -250,6 +328,15 @@ func TestACommandThatDoesNotEndIsEndedWithAllThatItStarted(t *testing.T) {
 		state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n))
 		return err != nil || strings.Contains(string(state), ") Z ")
 	}, 5*time.Second, 10*time.Millisecond)
+}
+
+func TestACommandThatDoesNotEndIsEndedWithAllThatItStarted(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	pid := filepath.Join(t.TempDir(), "pid")
+	_, err := secret.Command(ctx, []string{"sh", "-c", "sleep 600 & echo $! > " + pid + "; wait"})
+	require.ErrorContains(t, err, "did not end")
+	gone(t, pid)
 }
 
 // TestMain plays, for the test below, a process that panics.
@@ -289,4 +376,17 @@ func FuzzOpenNeverPanicsAndNeverOpensAnotherPlace(f *testing.F) {
 		}
 		_, _ = s.Open(text, "here")
 	})
+}
+
+// Whoever can write to the database or to conf.d, but has no key, cuts off what
+// says that a text is bound.
+func TestASealedSecretIsNotUnboundByCuttingOffItsVersion(t *testing.T) {
+	s := sealer(t)
+	for _, binding := range []string{"credential/Acme/basic.password", "x", strings.Repeat("long", 200)} {
+		sealed, err := s.Seal(secret.New("the secret"), binding)
+		require.NoError(t, err)
+		bare := sealed[strings.LastIndexByte(sealed, '.')+1:]
+		_, err = s.Open(bare, "credential/Evil/bearer.token")
+		require.ErrorContains(t, err, "sealed for another place")
+	}
 }

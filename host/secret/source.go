@@ -3,10 +3,13 @@ package secret
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -46,6 +49,8 @@ type Vault struct {
 	// Token is what the server wants to see.
 	TokenEnv, TokenFile string
 	Namespace           string
+	// CAFile has the authorities to trust in place of the system's.
+	CAFile string
 }
 
 // IsSet tells whether r names a secret.
@@ -104,6 +109,31 @@ type fileID struct {
 	target   string // where a link leads
 }
 
+// vaultClient asks vaults: it goes through no proxy and follows no redirect, for
+// it carries the vault's token.
+var vaultClient = newVaultClient(nil)
+
+func newVaultClient(roots *x509.CertPool) *http.Client {
+	return &http.Client{
+		Transport:     &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}, ForceAttemptHTTP2: true, MaxResponseHeaderBytes: 64 << 10, IdleConnTimeout: asking},
+		Timeout:       asking,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// trusting is a client that trusts the authorities of a file.
+func trusting(file string) (*http.Client, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, host.Errorf(host.InvalidInput, "the vault's own CA: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, host.Errorf(host.InvalidInput, "the vault's own CA: %s holds no certificate", file)
+	}
+	return newVaultClient(roots), nil
+}
+
 // Open checks a reference. It reads nothing yet.
 func Open(r Ref, o Options) (*Source, error) {
 	if o.Now == nil {
@@ -113,7 +143,7 @@ func Open(r Ref, o Options) (*Source, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Client == nil {
-		o.Client = &http.Client{Timeout: asking, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		o.Client = vaultClient
 	}
 	fail := func(format string, args ...any) (*Source, error) {
 		return nil, host.Errorf(host.InvalidInput, format, args...)
@@ -129,6 +159,9 @@ func Open(r Ref, o Options) (*Source, error) {
 		u, err := url.Parse(r.Vault.URL)
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
 			return fail("the vault's URL is none; write https://vault.example.com/v1/secret/data/name")
+		}
+		if at := net.ParseIP(u.Hostname()); u.Scheme == "http" && u.Hostname() != "localhost" && (at == nil || !at.IsLoopback()) {
+			return fail("the vault's URL is http, over which everybody sees its token and the secret; write https, or run an agent of the vault on this machine")
 		}
 		if (r.Vault.TokenEnv == "") == (r.Vault.TokenFile == "") {
 			return fail("the vault wants one of token_env and token_file")
@@ -280,6 +313,9 @@ func Command(ctx context.Context, argv []string) (Value, error) {
 	out := &bounded{most: maxFileBytes}
 	c.Stdout = out
 	err := c.Run()
+	if errors.Is(err, exec.ErrWaitDelay) { // it has ended, and something that it started has not
+		_ = c.Cancel()
+	}
 	defer clear(out.b)
 	name := filepath.Base(argv[0])
 	var exit *exec.ExitError
@@ -288,6 +324,8 @@ func Command(ctx context.Context, argv []string) (Value, error) {
 		return Value{}, host.Errorf(host.Unauthorized, "the command %s did not end in %s", name, asking)
 	case out.over:
 		return Value{}, host.Errorf(host.Unauthorized, "the command %s printed more than %d bytes", name, maxFileBytes)
+	case errors.Is(err, exec.ErrWaitDelay):
+		return Value{}, host.Errorf(host.Unauthorized, "the command %s left something running that keeps its output open", name)
 	case errors.As(err, &exit):
 		return Value{}, host.Errorf(host.Unauthorized, "the command %s ended with %d", name, exit.ExitCode())
 	case err != nil:
@@ -345,7 +383,14 @@ func (s *Source) vault(ctx context.Context) (Value, time.Duration, error) {
 	if v.Namespace != "" {
 		r.Header.Set("X-Vault-Namespace", v.Namespace)
 	}
-	answer, err := s.options.Client.Do(r)
+	client := s.options.Client
+	if v.CAFile != "" { // read each time, which is seldom: it may be another
+		if client, err = trusting(v.CAFile); err != nil {
+			return Value{}, 0, err
+		}
+		defer client.CloseIdleConnections()
+	}
+	answer, err := client.Do(r)
 	if err != nil {
 		var u *url.Error
 		if errors.As(err, &u) {
