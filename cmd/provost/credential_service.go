@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -254,6 +255,27 @@ func (d *daemon) background(ctx context.Context, do func(context.Context)) {
 		defer stop()
 		do(ctx)
 	})
+}
+
+// settleEvery is how often it is looked whether a refresh was cut off.
+const settleEvery = 15 * time.Second
+
+// settle tells of what became of authorizations, although nobody asks for them.
+func (d *daemon) settle(ctx context.Context) error {
+	var list []*host.Authorization
+	if err := d.store.View(ctx, func(t *store.Tx) (err error) {
+		list, err = t.Authorizations(ctx)
+		return err
+	}); err != nil {
+		return err
+	}
+	var errs []error
+	for _, a := range list {
+		if err := d.egress.Settle(ctx, a); err != nil {
+			errs = append(errs, host.Errorf(host.CodeOf(err), "the authorization of %s: %w", a.Credential, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // resealEvery is how often it is looked whether a secret is sealed with an old

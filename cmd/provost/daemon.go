@@ -35,6 +35,7 @@ import (
 	"github.com/provosthq/provost/host/reconcile"
 	"github.com/provosthq/provost/host/sandbox"
 	"github.com/provosthq/provost/host/secret"
+	"github.com/provosthq/provost/host/signin"
 	"github.com/provosthq/provost/host/store"
 	"github.com/provosthq/provost/pdk"
 )
@@ -106,7 +107,7 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 		return nil, err
 	}
 	d.egress = egress{rules: func() []string { return d.current.Load().config.Trace.Mask }, Egress: callout.New(callout.Options{Logger: log, Observe: d.observed, Own: d.isListener,
-		Store: signInStore{d.store}})}
+		Store: signInStore{d.store}, TokenFetched: func(credential string, o signin.Outcome) { d.metrics.TokenRefresh(credential, string(o)) }})}
 	d.catalogue = connector.New(connector.Options{Sandbox: d.sandbox, Egress: d.egress, Logger: log, Foreign: callout.Mergeable, Observe: func(o connector.Observation) {
 		d.metrics.Call(metrics.Call{Connector: o.Connector, Operation: o.Operation, Outcome: o.Outcome, Limit: o.Limit,
 			Took: o.Duration, Waited: o.Waited, MemoryBytes: o.MemoryBytes, Fuel: o.Fuel})
@@ -136,6 +137,7 @@ func (d *daemon) start(ctx context.Context) error {
 	d.every(ctx, 5*time.Second, "runs by schedule", d.reconcile.Schedule)
 	d.every(ctx, 15*time.Second, "approvals whose time is up", d.expireApprovals)
 	d.every(ctx, pruneEvery, "what ended long ago", d.prune)
+	d.every(ctx, settleEvery, "authorizations that nobody asked for", d.settle)
 	d.every(ctx, resealEvery, "secrets that are sealed with an old key", d.reseal)
 	return nil
 }

@@ -45,6 +45,26 @@ func (e *Egress) Complete(ctx context.Context, answer url.Values) (name, princip
 	return r.Credential, principal, err
 }
 
+// Settle looks at a stored authorization that nobody may ask for in a while: see
+// [signin.SignIn.Settle]. One of a credential that there is not is left alone.
+func (e *Egress) Settle(ctx context.Context, a *host.Authorization) error {
+	c, err := e.named(a.Credential)
+	if err != nil {
+		return nil //nolint:nilerr // it was deleted a moment ago
+	}
+	return c.signIn.Settle(ctx, a)
+}
+
+// Disown tells the server of an authorization that is stored no more; told tells
+// whether it knows.
+func (e *Egress) Disown(ctx context.Context, a *host.Authorization) (told bool, err error) {
+	c, err := e.named(a.Credential)
+	if err != nil {
+		return false, err
+	}
+	return c.signIn.Disown(ctx, a)
+}
+
 // BeginDevice begins an authorization on another device.
 func (e *Egress) BeginDevice(ctx context.Context, name, userID string) (*signin.Device, error) {
 	c, err := e.named(name)

@@ -45,6 +45,9 @@ type Options struct {
 	Resolver *net.Resolver
 	// Store keeps what people authorize; nil for none.
 	Store signin.Store
+	// TokenFetched is told how each fetch of a credential's tokens ended. May be
+	// nil.
+	TokenFetched func(credential string, outcome signin.Outcome)
 	// Unread: secrets need not be there, only be named as they must.
 	Unread bool
 }
@@ -57,6 +60,8 @@ type Egress struct {
 	current atomic.Pointer[map[string]*credential]
 	granted *http.Client
 	apply   sync.Mutex
+	// busy has the fetches of tokens under way, those of credentials of before too.
+	busy signin.Busy
 }
 
 // New makes an Egress without credentials.
@@ -66,6 +71,9 @@ func New(o Options) *Egress {
 	}
 	if o.Observe == nil {
 		o.Observe = func(Observation) {}
+	}
+	if o.TokenFetched == nil {
+		o.TokenFetched = func(string, signin.Outcome) {}
 	}
 	e := &Egress{options: o}
 	transport, err := e.transport(reach{own: o.Own}, Timeouts{}, Proxy{})
@@ -104,14 +112,19 @@ func (e *Egress) Apply(credentials []Credential) error {
 		return errors.Join(errs...)
 	}
 	old := e.current.Swap(&next)
-	for _, c := range *old {
+	for name, c := range *old {
+		if ready := next[name]; ready != nil {
+			ready.signIn.Adopt(c.signIn)
+		}
 		c.client.CloseIdleConnections()
 	}
 	return nil
 }
 
-// Close closes the idle connections.
+// Close ends the fetches of tokens that are under way, with what they bring
+// stored, and closes the idle connections. The Store must be open still.
 func (e *Egress) Close() {
+	e.busy.Close()
 	for _, c := range *e.current.Load() {
 		c.client.CloseIdleConnections()
 	}

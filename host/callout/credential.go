@@ -132,6 +132,7 @@ func (e *Egress) newCredential(c Credential) (*credential, error) {
 		// The same TLS, but no redirect: a token endpoint that moves is a mistake.
 		Client: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		Base:   base, Sealer: e.options.Sealer, Store: e.options.Store, Unread: e.options.Unread, Logger: e.options.Logger,
+		Busy: &e.busy, Observe: func(o signin.Outcome) { e.options.TokenFetched(c.Name, o) },
 	})
 	if err == nil && !e.options.Unread {
 		err = out.signIn.Check(context.Background())

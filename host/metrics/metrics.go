@@ -28,6 +28,7 @@ type Metrics struct {
 	reloads     *prometheus.CounterVec
 	reloadOK    prometheus.Gauge
 	pruned      *prometheus.CounterVec
+	refreshes   *prometheus.CounterVec
 }
 
 // Snapshot is what a scrape asks the store for.
@@ -98,12 +99,15 @@ func New(r prometheus.Registerer, version string, snapshot func(context.Context)
 	m.pruned = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "provost_pruned_rows_total", Help: "Rows that retention has removed, by table.",
 	}, []string{"table"})
+	m.refreshes = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "provost_token_refreshes_total", Help: "Fetches of tokens and sessions, by named credential and outcome (ok, refused, invalid_grant, uncertain, failed, not_stored, cut_off).",
+	}, []string{"credential", "outcome"})
 	m.reloadOK.Set(1)
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "provost_build_info", Help: "1, labelled with the version.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
-	for _, c := range []prometheus.Collector{m.calls, m.callSeconds, m.callMemory, m.callFuel, m.callWait, m.limits, m.callouts, m.calloutSecs, m.reloads, m.reloadOK, m.pruned, info, &state{snapshot}} {
+	for _, c := range []prometheus.Collector{m.calls, m.callSeconds, m.callMemory, m.callFuel, m.callWait, m.limits, m.callouts, m.calloutSecs, m.reloads, m.reloadOK, m.pruned, m.refreshes, info, &state{snapshot}} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}
@@ -148,6 +152,12 @@ func (m *Metrics) Callout(credential, method string, status int, took time.Durat
 	}
 	m.callouts.WithLabelValues(credential, method, class).Inc()
 	m.calloutSecs.WithLabelValues(credential).Observe(took.Seconds())
+}
+
+// TokenRefresh records how a fetch of a credential's tokens ended: a
+// signin.Outcome.
+func (m *Metrics) TokenRefresh(credential, outcome string) {
+	m.refreshes.WithLabelValues(credential, outcome).Inc()
 }
 
 // Pruned records rows that retention has removed from a table.

@@ -5,6 +5,9 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"maps"
 	"time"
@@ -25,6 +28,9 @@ type Assertion struct {
 	KeyID, Algorithm string
 	// Claims are further ones; they go before ours.
 	Claims map[string]any
+	// Certificate is that of the key; nil for none. Some servers find the key by
+	// its thumbprint (x5t#S256, RFC 7515, 4.1.8).
+	Certificate *x509.Certificate `json:"-"`
 }
 
 // skew is how far clocks may be apart.
@@ -46,6 +52,10 @@ func (a Assertion) Sign(key crypto.Signer, now time.Time) (string, error) {
 	options := new(jose.SignerOptions).WithType("JWT")
 	if a.KeyID != "" {
 		options = options.WithHeader("kid", a.KeyID)
+	}
+	if a.Certificate != nil {
+		sum := sha256.Sum256(a.Certificate.Raw)
+		options = options.WithHeader("x5t#S256", base64.RawURLEncoding.EncodeToString(sum[:]))
 	}
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: algorithm, Key: key}, options)
 	if err != nil {

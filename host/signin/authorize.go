@@ -28,6 +28,8 @@ type begun struct {
 	Verifier string `json:"verifier"`
 	Nonce    string `json:"nonce"`
 	Redirect string `json:"redirect"`
+	// Client is the digest of whom it was begun for.
+	Client string `json:"client"`
 }
 
 // Begin begins an authorization with a code (RFC 6749, 4.1; PKCE by RFC 7636):
@@ -44,7 +46,7 @@ func (s *SignIn) Begin(ctx context.Context, userID, redirect string) (string, er
 		return "", err
 	}
 	state := rand.Text() + rand.Text()
-	b := begun{Verifier: oauth2.GenerateVerifier(), Nonce: rand.Text(), Redirect: redirect}
+	b := begun{Verifier: oauth2.GenerateVerifier(), Nonce: rand.Text(), Redirect: redirect, Client: s.client()}
 	id := stateID(state)
 	plain, err := json.Marshal(b)
 	if err != nil {
@@ -133,14 +135,15 @@ func (s *SignIn) Complete(ctx context.Context, r *host.AuthorizationRequest, ans
 	if err := json.Unmarshal([]byte(v.Reveal()), &b); err != nil {
 		return "", host.Errorf(host.Internal, "what belongs to the authorization can't be read")
 	}
-	m, verifier, err := s.discover(ctx)
+	if b.Client != s.client() {
+		return "", host.Errorf(host.Conflict, "%s names another client or another server since this was begun; begin it again", s.Name)
+	}
+	m, _, err := s.discover(ctx)
 	if err != nil {
 		return "", err
 	}
-	// Who answers must be who was asked (RFC 9207), even with an error.
-	iss := answer.Get("iss")
-	if want := orElse(m.Issuer, s.OAuth2.Issuer); want != "" && (iss != "" || m.NamesItself) && subtle.ConstantTimeCompare([]byte(iss), []byte(want)) == 0 {
-		return "", host.Errorf(host.PermissionDenied, "the answer came from another authorization server (%q) than the one that was asked (%q); nothing was stored", printable(iss, 100), want)
+	if err := s.checkIssuer(m, answer.Get("iss")); err != nil {
+		return "", err
 	}
 	if code := answer.Get("error"); code != "" {
 		why := printable(code, 60)
@@ -167,23 +170,60 @@ func (s *SignIn) Complete(ctx context.Context, r *host.AuthorizationRequest, ans
 		return "", err
 	}
 	t.Style = style
-	if raw, ok := Lookup(body, "id_token"); ok && verifier != nil {
-		token, err := verifier.VerifierContext(oidc.ClientContext(ctx, s.bounded()), &oidc.Config{ClientID: s.OAuth2.ClientID, Now: s.options.Now}).Verify(ctx, raw)
-		if err != nil {
-			return "", host.Errorf(host.PermissionDenied, "the ID token of the authorization server is not valid: %s", printable(err.Error(), 200))
-		}
-		if s.wantsIDToken() && subtle.ConstantTimeCompare([]byte(token.Nonce), []byte(b.Nonce)) == 0 {
-			return "", host.Errorf(host.PermissionDenied, "the ID token belongs to another authorization than the one that was begun")
-		}
-		var claims struct {
-			Email string `json:"email"`
-			Name  string `json:"preferred_username"`
-		}
-		if err := token.Claims(&claims); err == nil {
-			t.Principal = printable(orElse(claims.Name, orElse(claims.Email, token.Subject)), 200)
-		}
+	nonce := ""
+	if s.wantsIDToken() {
+		nonce = b.Nonce
+	}
+	if err := s.identify(ctx, t, body, nonce); err != nil {
+		return "", err
 	}
 	return t.Principal, s.grant(ctx, r.UserId, r.Actor, t)
+}
+
+// checkIssuer tells whether who answers is who was asked (RFC 9207), even with an
+// error.
+func (s *SignIn) checkIssuer(m *metadata, iss string) error {
+	want := orElse(m.Issuer, s.OAuth2.Issuer)
+	wrong := (iss != "" || m.NamesItself) && subtle.ConstantTimeCompare([]byte(iss), []byte(want)) == 0
+	if want == "" && iss != "" { // nobody has said who it is: at least it is where the person was sent
+		u, err := url.Parse(iss)
+		asked, err2 := url.Parse(s.OAuth2.AuthorizationURL)
+		if wrong = err != nil || err2 != nil || !strings.EqualFold(u.Host, asked.Host); wrong {
+			return host.Errorf(host.PermissionDenied, "the answer says that it is of %q, and %s asked %q; nothing was stored. If they are one, set oauth2.issuer", printable(iss, 100), s.Name, asked.Host)
+		}
+	}
+	if wrong {
+		return host.Errorf(host.PermissionDenied, "the answer came from another authorization server (%q) than the one that was asked (%q); nothing was stored", printable(iss, 100), want)
+	}
+	return nil
+}
+
+// identify takes from an answer's ID token, where there is one, who has signed
+// in; nonce must stand in it, unless it is "".
+func (s *SignIn) identify(ctx context.Context, t *tokens, body any, nonce string) error {
+	raw, ok := Lookup(body, "id_token")
+	if !ok {
+		return nil
+	}
+	_, provider, err := s.discover(ctx)
+	if err != nil || provider == nil { // without an issuer nobody can tell whose it is
+		return err
+	}
+	token, err := provider.VerifierContext(oidc.ClientContext(ctx, s.bounded()), &oidc.Config{ClientID: s.OAuth2.ClientID, Now: s.options.Now}).Verify(ctx, raw)
+	if err != nil {
+		return host.Errorf(host.PermissionDenied, "the ID token of the authorization server is not valid: %s", printable(err.Error(), 200))
+	}
+	if nonce != "" && subtle.ConstantTimeCompare([]byte(token.Nonce), []byte(nonce)) == 0 {
+		return host.Errorf(host.PermissionDenied, "the ID token belongs to another authorization than the one that was begun")
+	}
+	var claims struct {
+		Email string `json:"email"`
+		Name  string `json:"preferred_username"`
+	}
+	if err := token.Claims(&claims); err == nil {
+		t.Principal = printable(orElse(claims.Name, orElse(claims.Email, token.Subject)), 200)
+	}
+	return nil
 }
 
 // grant stores what a person has authorized.
@@ -197,7 +237,7 @@ func (s *SignIn) grant(ctx context.Context, userID, actor string, t *tokens) err
 		if err := s.fill(a, t); err != nil {
 			return err
 		}
-		now := s.options.Now().UTC()
+		now := s.now().UTC()
 		a.State, a.Reason, a.GrantedBy, a.GrantedDate = host.Authorized, "", actor, &now
 		return tx.PutAuthorization(ctx, a)
 	})
@@ -292,6 +332,9 @@ func (d *Device) Wait(ctx context.Context) (principal string, err error) {
 			if err == nil {
 				err = s.carried(t)
 			}
+			if err == nil {
+				err = s.identify(ctx, t, body, "")
+			}
 			if err != nil {
 				return "", err
 			}
@@ -319,7 +362,7 @@ func (s *SignIn) GrantSecret(ctx context.Context, userID, username string, v sec
 	if !v.IsSet() || strings.ContainsAny(v.Reveal(), "\r\n\x00") {
 		return host.Errorf(host.InvalidInput, "the secret is empty, or holds a line break")
 	}
-	return s.grant(ctx, userID, host.ActorOf(ctx), &tokens{Access: v.Reveal(), Username: username, Issued: s.options.Now().UTC(), Principal: username})
+	return s.grant(ctx, userID, host.ActorOf(ctx), &tokens{Access: v.Reveal(), Username: username, Issued: s.now().UTC(), Principal: username})
 }
 
 // Revoke takes an authorization back: at the server, where it has an endpoint
@@ -348,6 +391,23 @@ func (s *SignIn) Revoke(ctx context.Context, userID, reason string) (told bool, 
 	if err != nil || t == nil || s.Protocol != OAuth2 {
 		return false, err
 	}
+	return s.tellRevoked(ctx, t)
+}
+
+// Disown tells the server that an authorization is taken back which is stored no
+// more. told tells whether it knows.
+func (s *SignIn) Disown(ctx context.Context, a *host.Authorization) (told bool, err error) {
+	s.forget(a.UserId)
+	t, err := s.stored(a)
+	if err != nil || t == nil || s.Protocol != OAuth2 {
+		return false, err
+	}
+	return s.tellRevoked(ctx, t)
+}
+
+// tellRevoked tells the server, where it has an endpoint for that, that nobody
+// may use tokens any more.
+func (s *SignIn) tellRevoked(ctx context.Context, t *tokens) (told bool, err error) {
 	endpoint, err := s.endpoint(ctx, "revocation")
 	if err != nil || endpoint == "" {
 		return false, err

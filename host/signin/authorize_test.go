@@ -21,14 +21,31 @@ import (
 
 func TestMain(m *testing.M) { storetest.Main(m) }
 
-type records struct{ *store.Store }
+// records is a real store, with the clock of a test; open counts the
+// transactions that are not ended.
+type records struct {
+	*store.Store
+	now  func() time.Time
+	open *atomic.Int64
+}
+
+type clocked struct {
+	*store.Tx
+	now func() time.Time
+}
+
+func (c clocked) Now(context.Context) (time.Time, error) { return c.now(), nil }
 
 func (r records) Update(ctx context.Context, fn func(signin.Tx) error) error {
-	return r.Store.Update(ctx, func(t *store.Tx) error { return fn(t) })
+	r.open.Add(1)
+	defer r.open.Add(-1)
+	return r.Store.Update(ctx, func(t *store.Tx) error { return fn(clocked{t, r.now}) })
 }
 
 func (r records) View(ctx context.Context, fn func(signin.Tx) error) error {
-	return r.Store.View(ctx, func(t *store.Tx) error { return fn(t) })
+	r.open.Add(1)
+	defer r.open.Add(-1)
+	return r.Store.View(ctx, func(t *store.Tx) error { return fn(clocked{t, r.now}) })
 }
 
 const redirect = "http://127.0.0.1:1/oauth/callback"
@@ -56,7 +73,7 @@ func newAuthorizable(t *testing.T, database string, o oauthtest.Options, grant s
 	opened, err := store.Open(t.Context(), database, store.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, opened.Close()) })
-	a.store = records{opened}
+	a.store = records{opened, a.now, new(atomic.Int64)}
 	a.config = signin.Config{Name: "Acme", Protocol: signin.OAuth2, Secret: value(oauthtest.ClientSecret), Timeout: 2 * time.Second,
 		OAuth2: signin.OAuth2Config{Grant: grant, Issuer: a.provider.URL, ClientID: oauthtest.ClientID, Scopes: []string{"openid", "offline_access", "profile"}}}
 	a.SignIn = a.another(t)

@@ -199,15 +199,19 @@ func (c *Config) URLs() map[string]string {
 }
 
 // client is a digest of what tokens are given to: with another client or another
-// server they are worth nothing.
-func (c *Config) client() string {
+// server they are worth nothing. origin is where they are taken, "" where that
+// may change.
+func (c *Config) client(origin string) string {
 	o := c.OAuth2
 	o.TokenField, o.ExpiresField, o.Lifetime, o.Carry, o.Headers, o.AuthStyle = "", "", 0, nil, nil, ""
-	if c.Interactive() {
-		o.Scopes, o.Params, o.AuthorizationParams = nil, nil, nil
+	if c.Interactive() { // what a person gave is the client's, at its token endpoint
+		o = OAuth2Config{ClientID: o.ClientID, Issuer: o.Issuer, TokenURL: o.TokenURL}
+		if o.TokenURL != "" {
+			o.Issuer = ""
+		}
 	}
 	o.SubjectToken, o.ActorToken = Secret{}, Secret{}
-	b, err := json.Marshal([]any{c.Protocol, o, c.Username, c.Session, c.Assertion})
+	b, err := json.Marshal([]any{c.Protocol, o, c.Username, c.Session, c.Assertion, origin})
 	if err != nil {
 		return "" // of strings and maps, which always can be written
 	}
@@ -261,6 +265,9 @@ func (c *Config) check() error {
 	case AWS:
 		if c.AWS.AccessKeyID != "" {
 			wants(c.Secret, "aws.secret_access_key")
+		}
+		if c.Secret.Ref.Previous != nil {
+			bad("aws.secret_access_key.previous", "can't be: another key has another access_key_id; change both at once")
 		}
 	case Session:
 		wants(c.Secret, "session.password")
@@ -337,6 +344,16 @@ func (c *Config) checkOAuth2(bad func(field, format string, args ...any), wants 
 		wants(o.SubjectToken, "oauth2.password")
 		if c.Username == "" {
 			bad("oauth2.username", "is missing")
+		}
+	}
+	for _, name := range []string{"response_type", "client_id", "redirect_uri", "state", "nonce", "code_challenge", "code_challenge_method", "request", "request_uri"} {
+		if _, ok := o.AuthorizationParams[name]; ok {
+			bad("oauth2.authorization_params", "%s is not for the configuration to say", name)
+		}
+	}
+	for _, name := range []string{"grant_type", "code", "code_verifier", "refresh_token", "client_assertion", "client_assertion_type"} {
+		if _, ok := o.Params[name]; ok {
+			bad("oauth2.params", "%s is not for the configuration to say", name)
 		}
 	}
 	for name, value := range o.Headers {

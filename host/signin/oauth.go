@@ -25,10 +25,35 @@ import (
 // mostAnswered bounds what an authorization server may answer.
 const mostAnswered = 1 << 20
 
-// fetch asks for tokens, with those before them where there are any.
+// fetch asks for tokens, with those before them where there are any: with the
+// newest of what is shown for them, then with the one before it.
 func (s *SignIn) fetch(ctx context.Context, mine *leased) (*tokens, error) {
+	old := s.usesOld()
+	next, err := s.fetchWith(ctx, mine, old)
+	if code := host.CodeOf(err); err == nil || s.Interactive() || code != host.Unauthorized {
+		return next, err
+	}
+	shown := map[Grant]*secret.Source{JWTBearer: s.keySecret, Password: s.subject, TokenExchange: s.subject}[s.OAuth2.Grant]
 	if s.Protocol == Session {
-		return s.beginSession(ctx)
+		shown = s.secret
+	}
+	if shown == nil {
+		return nil, err
+	}
+	if values, cause := shown.Values(ctx); cause != nil || len(values) < 2 {
+		return nil, err
+	}
+	next, again := s.fetchWith(ctx, mine, !old)
+	if again != nil {
+		return nil, err
+	}
+	s.settle(&Auth{old: !old})
+	return next, nil
+}
+
+func (s *SignIn) fetchWith(ctx context.Context, mine *leased, old bool) (*tokens, error) {
+	if s.Protocol == Session {
+		return s.beginSession(ctx, old)
 	}
 	o := &s.OAuth2
 	form := url.Values{}
@@ -45,11 +70,7 @@ func (s *SignIn) fetch(ctx context.Context, mine *leased) (*tokens, error) {
 		if err != nil {
 			return nil, err
 		}
-		key, _, err := s.key(ctx)
-		if err != nil {
-			return nil, s.unavailable(err)
-		}
-		signed, err := s.assertion(s.Assertion, endpoint).Sign(key, s.options.Now())
+		signed, err := s.assert(ctx, s.Assertion, endpoint, old)
 		if err != nil {
 			return nil, s.unavailable(err)
 		}
@@ -65,7 +86,7 @@ func (s *SignIn) fetch(ctx context.Context, mine *leased) (*tokens, error) {
 			if one.source == nil {
 				continue
 			}
-			v, err := s.value(ctx, one.source, false)
+			v, err := s.value(ctx, one.source, old)
 			if err != nil {
 				return nil, s.unavailable(err)
 			}
@@ -77,7 +98,7 @@ func (s *SignIn) fetch(ctx context.Context, mine *leased) (*tokens, error) {
 		}
 		s.ask(form)
 	case Password:
-		v, err := s.value(ctx, s.subject, s.usesOld())
+		v, err := s.value(ctx, s.subject, old)
 		if err != nil {
 			return nil, s.unavailable(err)
 		}
@@ -103,7 +124,10 @@ func (s *SignIn) fetch(ctx context.Context, mine *leased) (*tokens, error) {
 			next.Values[name] = value
 		}
 	}
-	return next, s.carried(next)
+	if err := s.carried(next); err != nil { // what it gave is lost, and what it was given may be used
+		return nil, &fetchError{uncertain: true, err: err}
+	}
+	return next, nil
 }
 
 func orElse(s, other string) string {
@@ -258,7 +282,7 @@ func (s *SignIn) post(ctx context.Context, what, endpoint string, form url.Value
 	case err != nil:
 		return nil, &fetchError{uncertain: answer.StatusCode < 300, err: s.silent(what, err)}
 	case len(raw) > mostAnswered:
-		return nil, &fetchError{err: host.Errorf(host.Unauthorized, "the %s of %s answered more than %d bytes", what, s.Name, mostAnswered)}
+		return nil, &fetchError{uncertain: answer.StatusCode < 300, err: host.Errorf(host.Unauthorized, "the %s of %s answered more than %d bytes", what, s.Name, mostAnswered)}
 	}
 	var body any
 	if len(raw) > 0 {
@@ -339,11 +363,11 @@ func (s *SignIn) show(ctx context.Context, form url.Values, header http.Header, 
 		form.Set("client_id", id)
 		form.Set("client_secret", v.Reveal())
 	case AuthPrivateKeyJWT:
-		key, _, err := s.key(ctx)
-		if err != nil {
-			return s.unavailable(err)
+		mine := Assertion{Issuer: id, Subject: id, Algorithm: s.Assertion.Algorithm, KeyID: s.Assertion.KeyID}
+		if s.OAuth2.Grant != JWTBearer { // whose own assertion it is then
+			mine.Audience, mine.Lifetime = s.Assertion.Audience, s.Assertion.Lifetime
 		}
-		signed, err := s.assertion(Assertion{Issuer: id, Subject: id, Algorithm: s.Assertion.Algorithm, KeyID: s.Assertion.KeyID}, endpoint).Sign(key, s.options.Now())
+		signed, err := s.assert(ctx, mine, endpoint, old)
 		if err != nil {
 			return s.unavailable(err)
 		}
@@ -372,7 +396,7 @@ func (s *SignIn) read(body any) (*tokens, error) {
 	if !ok || access == "" {
 		return nil, host.Errorf(host.Unauthorized, "the token endpoint of %s answered without %s", s.Name, orElse(o.TokenField, "access_token"))
 	}
-	t := &tokens{Access: access, Issued: s.options.Now().UTC(), Values: map[string]string{}}
+	t := &tokens{Access: access, Issued: s.now().UTC(), Values: map[string]string{}}
 	t.Refresh, _ = Lookup(body, "refresh_token")
 	t.Type, _ = Lookup(body, "token_type")
 	if scope, _ := Lookup(body, "scope"); scope != "" {
@@ -438,6 +462,12 @@ type metadata struct {
 	Device      string `json:"device_authorization_endpoint"`
 	Revocation  string `json:"revocation_endpoint"`
 	NamesItself bool   `json:"authorization_response_iss_parameter_supported"` // RFC 9207
+	// ByTLS are for clients that show a certificate (RFC 8705, 5).
+	ByTLS struct {
+		Token      string `json:"token_endpoint"`
+		Device     string `json:"device_authorization_endpoint"`
+		Revocation string `json:"revocation_endpoint"`
+	} `json:"mtls_endpoint_aliases"`
 }
 
 // discover asks the issuer for its endpoints, once.
@@ -453,6 +483,10 @@ func (s *SignIn) discover(ctx context.Context) (*metadata, *oidc.Provider, error
 	got, err := oidc.NewProvider(asking, s.OAuth2.Issuer)
 	if err == nil {
 		err = got.Claims(&p.endpoints)
+	}
+	if err != nil && strings.HasPrefix(err.Error(), "404 ") && s.OAuth2.TokenURL != "" && s.OAuth2.AuthorizationURL != "" {
+		p.endpoints = metadata{Issuer: s.OAuth2.Issuer} // it only says who must answer
+		return &p.endpoints, nil, nil
 	}
 	if err != nil {
 		why := s.silent("issuer", err)
@@ -504,6 +538,9 @@ func (s *SignIn) endpoint(ctx context.Context, which string) (string, error) {
 		return "", err
 	}
 	found := map[string]string{"token": m.Token, "authorization": m.Authorize, "device": m.Device, "revocation": m.Revocation}[which]
+	if o.AuthStyle == AuthTLS {
+		found = orElse(map[string]string{"token": m.ByTLS.Token, "device": m.ByTLS.Device, "revocation": m.ByTLS.Revocation}[which], found)
+	}
 	if found == "" && which != "revocation" {
 		return "", host.Errorf(host.Unsupported, "the issuer of %s names no %s endpoint; give oauth2.%s_url", s.Name, which, which)
 	}

@@ -309,8 +309,8 @@ func (g *session) secrets() []string {
 }
 
 // beginSession begins a session as tokens.
-func (s *SignIn) beginSession(ctx context.Context) (*tokens, error) {
-	password, err := s.value(ctx, s.secret, s.usesOld())
+func (s *SignIn) beginSession(ctx context.Context, old bool) (*tokens, error) {
+	password, err := s.value(ctx, s.secret, old)
 	if err != nil {
 		return nil, s.unavailable(err)
 	}
@@ -322,7 +322,7 @@ func (s *SignIn) beginSession(ctx context.Context) (*tokens, error) {
 		}
 		return nil, err
 	}
-	now := s.options.Now().UTC()
+	now := s.now().UTC()
 	// What tells one session from the next: the token, or all cookies.
 	id := got.Token
 	if id == "" {

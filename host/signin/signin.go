@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -34,6 +35,10 @@ type Options struct {
 	Store Store
 	// Unread: secrets need not be there, only be named as they must.
 	Unread bool
+	// Observe is told how each fetch of tokens ended; may be nil.
+	Observe func(Outcome)
+	// Busy has the fetches under way; may be nil.
+	Busy   *Busy
 	Logger *slog.Logger
 	Now    func() time.Time
 }
@@ -52,8 +57,10 @@ type SignIn struct {
 
 	flight  singleflight.Group
 	mu      sync.Mutex
-	held    map[string]*tokens // by user
+	held    map[string]holding // by user
 	unsaved map[string]*renewed
+	// ahead is how much the clock of all machines is ahead of ours.
+	ahead atomic.Int64
 	// old is set while the target takes only the secret before the newest.
 	old bool
 	// challenge is Digest's last one, answers how often it was answered.
@@ -73,17 +80,20 @@ func New(c Config, o Options) (*SignIn, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Observe == nil {
+		o.Observe = func(Outcome) {}
+	}
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	s := &SignIn{Config: c, options: o, store: o.Store, sealer: o.Sealer, held: map[string]*tokens{}, unsaved: map[string]*renewed{}}
+	s := &SignIn{Config: c, options: o, store: o.Store, sealer: o.Sealer, held: map[string]holding{}, unsaved: map[string]*renewed{}}
 	if s.store == nil || s.sealer == nil {
 		if c.Interactive() && o.Store != nil {
 			e := host.Errorf(host.InvalidInput, "what people authorize is stored sealed, and there is no key: set secrets.identity_file (provost credential identity makes one)")
 			e.Field = "credentials." + c.Name
 			return nil, e
 		}
-		s.store, s.sealer = newMemoryStore(), nil
+		s.store, s.sealer = newMemoryStore(o.Now), nil
 	}
 	var errs []error
 	open := func(one Secret) *secret.Source {
@@ -148,8 +158,10 @@ func (s *SignIn) Check(ctx context.Context) error {
 				err = host.Errorf(host.InvalidInput, "the secret holds a line break")
 			}
 		}
-		if err == nil && source == s.keySecret {
-			_, _, err = s.key(ctx)
+		for i := range values {
+			if err == nil && source == s.keySecret {
+				_, _, err = s.key(ctx, i > 0)
+			}
 		}
 		if err != nil {
 			wrong := host.Errorf(host.CodeOf(err), "%w", err)
@@ -165,6 +177,15 @@ func (s *SignIn) Check(ctx context.Context) error {
 		look(source, s.Headers[i].Secret.Path)
 	}
 	return errors.Join(errs...)
+}
+
+// client is that of the configuration; a session is also of one origin.
+func (s *SignIn) client() string {
+	origin := ""
+	if s.Protocol == Session && s.options.Base != nil {
+		origin = s.options.Base.Scheme + "://" + s.options.Base.Host
+	}
+	return s.Config.client(origin)
 }
 
 // SecretSet tells whether there is a secret at all.
@@ -186,12 +207,12 @@ func (s *SignIn) value(ctx context.Context, source *secret.Source, old bool) (se
 	return values[0], nil
 }
 
-func (s *SignIn) key(ctx context.Context) (crypto.Signer, []*x509.Certificate, error) {
-	v, err := s.value(ctx, s.keySecret, s.usesOld())
+func (s *SignIn) key(ctx context.Context, old bool) (crypto.Signer, []*x509.Certificate, error) {
+	v, err := s.value(ctx, s.keySecret, old)
 	if err != nil {
 		return nil, nil, err
 	}
-	password, err := s.value(ctx, s.keyPassword, false)
+	password, err := s.value(ctx, s.keyPassword, old)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -251,11 +272,7 @@ func (s *SignIn) get(ctx context.Context, userID, refused string, old bool) (*Au
 			a.username, a.secret = a.tokens.Username, secret.New(a.tokens.Access)
 		}
 	case s.Protocol == JWT:
-		key, _, err := s.key(ctx)
-		if err == nil {
-			a.jwt, err = s.assertion(s.Assertion, "").Sign(key, s.options.Now())
-		}
-		if err != nil {
+		if a.jwt, err = s.assert(ctx, s.Assertion, "", old); err != nil {
 			return nil, s.unavailable(err)
 		}
 	default:
@@ -277,15 +294,23 @@ func (s *SignIn) unavailable(err error) error {
 	return host.Errorf(host.CodeOf(err), "the secret of %s: %w", s.Name, err)
 }
 
-// assertion is a, with the key's name.
-func (s *SignIn) assertion(a Assertion, audience string) Assertion {
+// assert signs an assertion with the key, and names the key; audience is who it
+// is for where the configuration does not say.
+func (s *SignIn) assert(ctx context.Context, a Assertion, audience string, old bool) (string, error) {
+	key, certificates, err := s.key(ctx, old)
+	if err != nil {
+		return "", err
+	}
 	if a.KeyID == "" {
 		a.KeyID = s.Key.ID
 	}
 	if len(a.Audience) == 0 && audience != "" {
 		a.Audience = []string{audience}
 	}
-	return a
+	if len(certificates) > 0 {
+		a.Certificate = certificates[0]
+	}
+	return a.Sign(key, s.options.Now())
 }
 
 // Again returns what to sign with once more after the target has refused a
@@ -293,7 +318,7 @@ func (s *SignIn) assertion(a Assertion, audience string) Assertion {
 // session is begun again, the secret before the newest is tried while both are
 // valid, a challenge is answered.
 func (s *SignIn) Again(ctx context.Context, a *Auth, status int, header http.Header, body []byte) (*Auth, error) {
-	ended := status == http.StatusUnauthorized
+	ended := status == http.StatusUnauthorized || status == http.StatusForbidden && !a.again && s.fixed() && s.hasTwo(ctx)
 	if s.Protocol == Session {
 		ended = s.Session.ended(status, header, body)
 	}
@@ -332,6 +357,12 @@ func (s *SignIn) Again(ctx context.Context, a *Auth, status int, header http.Hea
 		next.again = true
 	}
 	return next, err
+}
+
+// fixed tells whether requests show a secret as it is, which many targets that
+// do not know it answer with 403.
+func (s *SignIn) fixed() bool {
+	return !s.byToken() && !s.grantless() && s.Protocol != Digest
 }
 
 func digestChallenge(h http.Header) string {

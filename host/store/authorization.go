@@ -9,6 +9,17 @@ import (
 	"github.com/provosthq/provost/host"
 )
 
+// Now is the time by the clock that all who share the database have: its own, or
+// this machine's where the database is a file.
+func (t *Tx) Now(ctx context.Context) (time.Time, error) {
+	if t.dialect != "postgres" {
+		return time.Now().UTC(), nil
+	}
+	var now time.Time
+	err := t.db.NewRaw("SELECT clock_timestamp()").Scan(ctx, &now)
+	return now.UTC(), err
+}
+
 // Authorization is that of a named credential, of one user where userID is
 // given; one that is not there yet is new. With lock no other transaction gets
 // it until this one ends.
@@ -35,6 +46,12 @@ func (t *Tx) Authorization(ctx context.Context, credential, userID string, lock 
 func (t *Tx) Authorizations(ctx context.Context) ([]*host.Authorization, error) {
 	var list []*host.Authorization
 	return list, t.db.NewSelect().Model(&list).OrderExpr("credential, user_id").Scan(ctx)
+}
+
+// AuthorizationsOf returns what a user has authorized for himself.
+func (t *Tx) AuthorizationsOf(ctx context.Context, userID string) ([]*host.Authorization, error) {
+	var list []*host.Authorization
+	return list, t.db.NewSelect().Model(&list).Where("user_id = ? AND sealed <> ''", userID).OrderExpr("credential").Scan(ctx)
 }
 
 // PutAuthorization stores an authorization that was read with lock.
