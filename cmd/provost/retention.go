@@ -55,6 +55,7 @@ const mostEraseBlockers = 20
 
 func (s service) EraseUser(ctx context.Context, idOrName string, force bool) (*api.Erasure, error) {
 	var out *api.Erasure
+	var given []*host.Authorization
 	err := txStore{s.daemon}.update(ctx, func(t tx) error {
 		out = nil
 		u, err := findUser(ctx, t.Tx, idOrName)
@@ -93,6 +94,9 @@ func (s service) EraseUser(ctx context.Context, idOrName string, force bool) (*a
 		if len(blockers) > 0 {
 			return host.Errorf(host.Conflict, "%s can't be erased yet: %s   -> provost user delete %s, and wait until it is done", u.Username, strings.Join(blockers, "; "), u.Username)
 		}
+		if given, err = t.AuthorizationsOf(ctx, u.Id); err != nil {
+			return err
+		}
 		e, err := t.Erase(ctx, u, host.ActorOf(ctx), time.Now())
 		if err != nil {
 			return err
@@ -104,6 +108,11 @@ func (s service) EraseUser(ctx context.Context, idOrName string, force bool) (*a
 		return nil, err
 	}
 	if host.DryRunOf(ctx) == nil {
+		for _, a := range given { // what is gone here must not stay good there
+			if told, err := s.egress.Disown(ctx, a); err != nil || !told {
+				out.Warnings = append(out.Warnings, "what the person had authorized for "+a.Credential+" is gone here, and its server could not be told: take the grant back there")
+			}
+		}
 		if err := s.store.Scrub(ctx); err != nil {
 			out.Warnings = append(out.Warnings, "the person is erased, but the file of the database still holds old pages: "+err.Error())
 		}

@@ -105,6 +105,20 @@ func TestNothingOfAnErasedPersonIsLeft(t *testing.T) {
 		w.settle()
 		before := w.requests()
 		w.do(func(ctx context.Context, tx harnessTx) error {
+			// What she signs in with, and a credential that she authorized for all.
+			for _, user := range []string{ada.Id, ""} {
+				a, err := tx.Authorization(ctx, "Acme", user, true)
+				if err != nil {
+					return err
+				}
+				a.State, a.Principal, a.GrantedBy = host.Authorized, ada.Email, ada.Username
+				if user != "" {
+					a.Sealed = canary + "sealed"
+				}
+				if err := tx.PutAuthorization(ctx, a); err != nil {
+					return err
+				}
+			}
 			return tx.PutUserKeys(ctx, before[0].Number, []host.UserKey{{Key: canary + "key", UserId: ada.Id}}, nil)
 		})
 		found := ""

@@ -48,6 +48,8 @@ func (t *Tx) Erase(ctx context.Context, u *host.User, actor string, now time.Tim
 	}{
 		{"DELETE FROM user_prov_account_stagings WHERE user_id = ? OR external_user_id IN (?)", []any{u.Id, bun.List(append(external, ""))}},
 		{"DELETE FROM user_keys WHERE user_id = ?", []any{u.Id}},
+		{"DELETE FROM authorizations WHERE user_id = ?", []any{u.Id}},
+		{"DELETE FROM authorization_requests WHERE user_id = ?", []any{u.Id}},
 		{"DELETE FROM reserved_names WHERE user_id = ?", []any{u.Id}},
 		{`UPDATE user_prov_accounts SET external_user_id = 'erased-' || id, external_username = '', external_first_name = '', external_last_name = '', external_email = '',
 			status = '', details = '', version = '', attributes = NULL, drift = NULL, owner_id = NULL, user_id = NULL, link_state = 'ignored', active = FALSE,
@@ -63,6 +65,8 @@ func (t *Tx) Erase(ctx context.Context, u *host.User, actor string, now time.Tim
 		{"UPDATE user_provisioning_requests SET manager_id = NULL WHERE manager_id IN (?)", []any{bun.List([]string{u.Id, u.Username})}},
 		{"UPDATE plans SET actor = ? WHERE actor = ?", []any{erased, u.Username}},
 		{"UPDATE plans SET decided_by = ? WHERE decided_by = ?", []any{erased, u.Username}},
+		{"UPDATE authorizations SET granted_by = ? WHERE granted_by = ?", []any{erased, u.Username}},
+		{"UPDATE authorizations SET principal = ? WHERE principal <> '' AND principal IN (?)", []any{erased, bun.List([]string{u.Username, u.Email})}},
 		{"UPDATE erasures SET actor = ? WHERE actor = ?", []any{erased, u.Username}},
 		{"DELETE FROM user_apps WHERE user_id = ?", []any{u.Id}},
 		{"DELETE FROM users WHERE id = ?", []any{u.Id}},
