@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/provosthq/provost/config"
@@ -35,7 +34,6 @@ import (
 	"github.com/provosthq/provost/host/reconcile"
 	"github.com/provosthq/provost/host/sandbox"
 	"github.com/provosthq/provost/host/secret"
-	"github.com/provosthq/provost/host/signin"
 	"github.com/provosthq/provost/host/store"
 	"github.com/provosthq/provost/pdk"
 )
@@ -99,27 +97,23 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 		return nil, err
 	}
 	d.life, d.end = context.WithCancel(context.WithoutCancel(ctx))
-	if d.metrics, err = metrics.New(d.registry, version, d.snapshot); err != nil {
+	if err := d.measure(); err != nil {
 		return nil, err
 	}
-	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if d.store, err = store.Open(ctx, cfg.Database.URL, store.Options{Logger: log}); err != nil {
+	if d.store, err = store.Open(ctx, cfg.Database.URL, store.Options{Logger: log, Observe: d.observeTransaction}); err != nil {
 		return nil, err
 	}
-	d.egress = egress{rules: func() []string { return d.current.Load().config.Trace.Mask }, Egress: callout.New(callout.Options{Logger: log, Observe: d.observed, Own: d.isListener,
-		Store: signInStore{d.store}, TokenFetched: func(credential string, o signin.Outcome) { d.metrics.TokenRefresh(credential, string(o)) }})}
-	d.catalogue = connector.New(connector.Options{Sandbox: d.sandbox, Egress: d.egress, Logger: log, Foreign: callout.Mergeable, Observe: func(o connector.Observation) {
-		d.metrics.Call(metrics.Call{Connector: o.Connector, Operation: o.Operation, Outcome: o.Outcome, Limit: o.Limit,
-			Took: o.Duration, Waited: o.Waited, MemoryBytes: o.MemoryBytes, Fuel: o.Fuel})
-	}})
+	d.egress = egress{rules: func() []string { return d.current.Load().config.Trace.Mask }, Egress: callout.New(callout.Options{Logger: log, Observe: d.observeCallout, Own: d.isListener,
+		Store: signInStore{d.store}, TokenFetched: d.observeToken})}
+	d.catalogue = connector.New(connector.Options{Sandbox: d.sandbox, Egress: d.egress, Logger: log, Foreign: callout.Mergeable, Observe: d.observeCall, Loaded: d.observeLoad})
 	s := txStore{d}
 	d.provision = provision.New(provision.Options{Store: provisionStore{s}, Connectors: d, Logger: log,
 		Rules: func(app string) (provision.Rules, error) { return d.rulesOf(app) }, Limits: d.targetLimits,
 		Quarantine: func(ctx context.Context, t provision.Tx, users []*host.User, active int64, why string) (*host.Plan, error) {
 			return d.plan.Quarantine(ctx, t.(tx), users, active, why)
-		}, ApprovalRule: d.approvalRule, Groups: d.approvalGroup})
+		}, Attempted: d.observeAttempt, ApprovalRule: d.approvalRule, Groups: d.approvalGroup})
 	d.reconcile = reconcile.New(reconcile.Options{Store: reconcileStore{s}, Connectors: d, Logger: log,
-		Rules: func(app string) (reconcile.Rules, error) { return d.rulesOf(app) }, Targets: targets{d}})
+		Rules: func(app string) (reconcile.Rules, error) { return d.rulesOf(app) }, Targets: targets{d}, Observe: runObserver{d}})
 	d.plan = plan.New(plan.Options{Store: planStore{s}, Logger: log, Rules: func(app string) (plan.Rules, error) { return d.rulesOf(app) }})
 	if d.queue, err = queue.New(ctx, d.store.DB(), d.store.Dialect(), cfg.Database.URL, queue.Options{Workers: cfg.Workers, ReconcileWorkers: 2, Logger: log}, d.work); err != nil {
 		return nil, err
@@ -207,17 +201,13 @@ func (d *daemon) work(ctx context.Context, j queue.Job) error {
 	default:
 		err = fmt.Errorf("no engine for jobs of kind %q", j.Kind)
 	}
+	d.metrics.Job(j.Kind, err == nil, time.Since(began), j.RequestID)
 	if err != nil {
 		log.WarnContext(ctx, "attempt not stored; it is made again", "kind", j.Kind, "error", err)
 		return err
 	}
 	log.DebugContext(ctx, "attempt ended", "kind", j.Kind, "duration", time.Since(began))
 	return nil
-}
-
-// observed counts one request of a connector.
-func (d *daemon) observed(o callout.Observation) {
-	d.metrics.Callout(o.Credential, o.Method, o.Status, o.Took)
 }
 
 // rulesOf returns the rules of an app as they now are.
@@ -421,51 +411,6 @@ func (d *daemon) isStale(path string) bool {
 		}
 	}
 	return false
-}
-
-func (d *daemon) snapshot(ctx context.Context) (metrics.Snapshot, error) {
-	s := metrics.Snapshot{Requests: map[string]map[host.RequestState]int64{}, Accounts: map[string]map[host.LinkState]int64{}, Reconciled: map[string]time.Time{}}
-	err := d.store.View(ctx, func(tx *store.Tx) error {
-		var err error
-		if s.QueueDepth, err = d.queue.Depth(ctx, tx.SQL()); err != nil {
-			return err
-		}
-		targets, err := d.targets(ctx, tx)
-		if err != nil {
-			return err
-		}
-		s.Targets = targetMetrics(targets)
-		quarantined, err := tx.CountPlans(ctx, host.PlanQuarantined)
-		if err != nil {
-			return err
-		}
-		apps, err := tx.Configs(ctx)
-		if err != nil {
-			return err
-		}
-		s.Quarantined = map[string]int64{"": quarantined[""]}
-		if s.Authorized, err = d.authorized(ctx, tx); err != nil {
-			return err
-		}
-		for _, app := range apps {
-			s.Quarantined[app.AppName] = quarantined[app.AppName]
-			if app.LastReconDateTime != nil {
-				s.Reconciled[app.AppName] = *app.LastReconDateTime
-			}
-			if s.Requests[app.AppName], err = tx.CountRequestsByState(ctx, app.AppName); err != nil {
-				return err
-			}
-			if s.Accounts[app.AppName], err = tx.CountAccountsByLinkState(ctx, app.AppName); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	s.SandboxBytes, s.Instances = d.sandbox.MemoryBytes(), map[string]metrics.Instances{}
-	for name, p := range d.catalogue.Pools() {
-		s.Instances[name] = metrics.Instances{All: p.Instances, Idle: p.Idle, Waiting: p.Waiting}
-	}
-	return s, err
 }
 
 // handler serves the API and the probes.

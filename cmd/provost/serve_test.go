@@ -668,7 +668,7 @@ func TestProbesAndMetricsAreThereForThisMachineAlone(t *testing.T) {
 	for _, line := range []string{
 		`provost_requests{app="mock",state="Completed"} 1`,
 		`provost_accounts{app="mock",link_state="linked"} 1`,
-		`provost_connector_calls_total{connector="mock",operation="create",outcome="ok"} 1`,
+		`provost_connector_calls_total{connector="mock",operation="create",outcome="ok",version="0.1.0"} 1`,
 		"provost_config_last_reload_successful 1",
 		"go_goroutines ",
 	} {

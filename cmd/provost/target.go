@@ -84,12 +84,19 @@ func (d *daemon) targets(ctx context.Context, t *store.Tx) ([]api.Target, error)
 	return list, nil
 }
 
+func since(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return *t
+}
+
 // targetMetrics are the targets as Prometheus sees them.
 func targetMetrics(list []api.Target) map[string]metrics.Target {
 	out := map[string]metrics.Target{}
 	for _, t := range list {
 		if !strings.HasPrefix(t.Name, provision.AppTarget("")) {
-			out[t.Name] = metrics.Target{State: t.State, Waiting: t.Waiting}
+			out[t.Name] = metrics.Target{State: t.State, Since: since(t.Since), Waiting: t.Waiting}
 		}
 	}
 	return out

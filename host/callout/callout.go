@@ -200,7 +200,7 @@ func (e *Egress) Do(ctx context.Context, caller Caller, r Request) Response {
 	answer := e.do(ctx, caller, r)
 	took := time.Since(begin)
 	method := r.Method
-	seen := Observation{Credential: caller.Credential, Connector: caller.Connector, Method: method, Status: answer.Status, Refused: answer.Refused, Took: took,
+	seen := Observation{Credential: caller.Credential, RequestID: caller.RequestID, Connector: caller.Connector, Method: method, Status: answer.Status, Refused: answer.Refused, Took: took,
 		Sent: int64(len(r.Body)), Received: int64(len(answer.Body)), Record: answer.Record}
 	if !strings.HasPrefix(r.URL, scheme) {
 		seen.Credential = ""

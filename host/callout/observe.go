@@ -12,6 +12,8 @@ type Observation struct {
 	// Credential is the named credential of the call, "" where the request went to
 	// a host that was granted outside of it.
 	Credential string
+	// RequestID is the provisioning request that it was for, "" for none.
+	RequestID string
 	// Connector is its configured name, Method as it wrote it.
 	Connector, Method string
 	// Status is 0 where there was no answer.

@@ -61,6 +61,9 @@ type Options struct {
 	Logger *slog.Logger
 	// Observe is told of every call; nil for none.
 	Observe func(Observation)
+	// Loaded is told of every attempt to load a connector: compiling is what
+	// compiling took, 0 where it was in the cache; nil for none.
+	Loaded func(connector string, took, compiling time.Duration, err error)
 	// Foreign tells whether a text could bring a merge field of a named credential
 	// into what a connector makes of it; nil where none are filled in.
 	Foreign func([]byte) bool

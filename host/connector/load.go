@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
@@ -75,7 +76,18 @@ func Inspect(ctx context.Context, sb *sandbox.Runtime, name string, wasm []byte)
 }
 
 // open makes a connector that is ready for calls.
-func (c *Catalogue) open(ctx context.Context, s Spec) (_ *Connector, err error) {
+func (c *Catalogue) open(ctx context.Context, s Spec) (opened *Connector, err error) {
+	began := c.options.Now()
+	defer func() {
+		if c.options.Loaded == nil {
+			return
+		}
+		var compiling time.Duration
+		if err == nil {
+			compiling = opened.module.CompileTime()
+		}
+		c.options.Loaded(s.Name, c.options.Now().Sub(began), compiling, err)
+	}()
 	m, d, err := compile(ctx, c.options.Sandbox, s)
 	if err != nil {
 		return nil, err

@@ -137,6 +137,9 @@ type Options struct {
 	// Groups returns the members of a group of people who approve: usernames or
 	// ids. nil: there are no groups.
 	Groups func(name string) []string
+	// Attempted is told of each attempt whose end is stored: outcome is "ok",
+	// "pending" or a code; nil for none.
+	Attempted func(r *host.UserProvisioningRequest, outcome string)
 	// Now is the clock; nil is the real one.
 	Now    func() time.Time
 	Logger *slog.Logger

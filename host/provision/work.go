@@ -66,8 +66,10 @@ func (e *Engine) Work(ctx context.Context, id string) error {
 	// The target may have acted: the end is stored even while stopping.
 	store, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
+	var ended *attempt
 	err = e.Store.Update(store, func(tx Tx) error {
-		if err := e.finish(store, tx, a.copy(), answer); err != nil { // it may run again
+		ended = a.copy() // it may run again
+		if err := e.finish(store, tx, ended, answer); err != nil {
 			return err
 		}
 		return tx.CompleteJob(store)
@@ -75,7 +77,22 @@ func (e *Engine) Work(ctx context.Context, id string) error {
 	if host.CodeOf(err) == host.Conflict {
 		return e.fenced(store, a, err)
 	}
+	if err == nil && e.Attempted != nil {
+		e.Attempted(ended.request, outcome(ended.request))
+	}
 	return err
+}
+
+// outcome is how the last attempt at a request ended.
+func outcome(r *host.UserProvisioningRequest) string {
+	switch {
+	case r.State == host.StateCompleted:
+		return "ok"
+	case r.PendingToken != "":
+		return "pending"
+	default:
+		return string(r.ErrorCode)
+	}
 }
 
 // fenced ends the job of a worker that was thought dead: another has begun the

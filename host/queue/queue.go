@@ -286,6 +286,38 @@ func (q *Queue) Depth(ctx context.Context, db *sql.Tx) (map[string]int64, error)
 	return depth, rows.Err()
 }
 
+// Waiting is what waits or runs in one queue.
+type Waiting struct {
+	Depth int64
+	// Due is since when the oldest job that could run has waited; zero for none.
+	Due time.Time
+}
+
+// Waiting tells what waits or runs, by kind.
+func (q *Queue) Waiting(ctx context.Context, db *sql.Tx, now time.Time) (map[string]Waiting, error) {
+	depth, err := q.Depth(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	waiting := map[string]Waiting{}
+	for name, n := range depth {
+		w := Waiting{Depth: n}
+		if n > 0 {
+			// River's index has the jobs of a queue by priority and then by time; ours all
+			// have the same priority. The column's type is needed for it to be a time.
+			err := db.QueryRowContext(ctx, "SELECT scheduled_at FROM river_job WHERE state = 'available' AND queue = $1 ORDER BY priority, scheduled_at, id LIMIT 1", name).Scan(&w.Due)
+			if err != nil && !errors.Is(err, sql.ErrNoRows) {
+				return nil, err
+			}
+			if w.Due.After(now) {
+				w.Due = time.Time{}
+			}
+		}
+		waiting[name] = w
+	}
+	return waiting, nil
+}
+
 // retryPolicy is for attempts that could not store their end, as when the
 // database was away: soon, then at most every minute.
 type retryPolicy struct{}

@@ -143,6 +143,7 @@ func (e *Engine) collectPage(ctx context.Context, r *host.UserProvisioningReques
 				return err
 			}
 		}
+		e.Observe.Page(tx, r, "ok", len(out.Accounts))
 		next := *r
 		now := e.Now().UTC()
 		if next.State == host.StateNew {
@@ -275,6 +276,9 @@ func (e *Engine) retryPage(ctx context.Context, r *host.UserProvisioningRequest,
 		next.ErrorCode, next.ErrorMessage = known.Code, known.Error()
 		if own {
 			next.RetryCount++
+		}
+		if waitsFor != "" || next.RetryCount < mostTries {
+			e.Observe.Page(tx, r, string(known.Code), 0) // the last one counts when the run ends
 		}
 		if waitsFor != "" {
 			return e.park(ctx, tx, &next, waitsFor, details+"; goes on when "+waitsFor+" can be asked again", trace)

@@ -82,6 +82,19 @@ type Rules interface {
 	Score(i int, account, user string) float64
 }
 
+// Observer is told of what counts once tx is committed, and only then.
+type Observer interface {
+	// Page was asked for: outcome is "ok" or a code, accounts how many it had.
+	Page(tx Tx, r *host.UserProvisioningRequest, outcome string, accounts int)
+	// Held: a threshold holds the run back for a person.
+	Held(tx Tx, r *host.UserProvisioningRequest)
+}
+
+type noObserver struct{}
+
+func (noObserver) Page(Tx, *host.UserProvisioningRequest, string, int) {}
+func (noObserver) Held(Tx, *host.UserProvisioningRequest)              {}
+
 // Options are for [New].
 type Options struct {
 	Store      Store
@@ -89,6 +102,8 @@ type Options struct {
 	Rules      func(app string) (Rules, error)
 	// Targets says when a target may be asked; nil is always.
 	Targets Targets
+	// Observe is told what runs collect and what holds them back; nil for none.
+	Observe Observer
 	Now     func() time.Time
 	Logger  *slog.Logger
 	// Batch is how many rows one transaction of analyzing and of committing
@@ -104,6 +119,9 @@ type Engine struct{ Options }
 func New(o Options) *Engine {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Observe == nil {
+		o.Observe = noObserver{}
 	}
 	if o.Batch == 0 {
 		o.Batch = 500
@@ -336,6 +354,9 @@ func (e *Engine) fail(ctx context.Context, r *host.UserProvisioningRequest, caus
 		next.State, next.CompletedDate, next.ErrorCode, next.ErrorMessage = host.StateFailed, &now, cause.Code, cause.Error()
 		if err := tx.UpdateRequest(ctx, &next, r.Attempt); err != nil {
 			return err
+		}
+		if r.State == host.StateNew || r.State == host.StateCollecting {
+			e.Observe.Page(tx, r, string(cause.Code), 0)
 		}
 		if err := e.log(ctx, tx, &next, "failed", fmt.Sprintf("%s: %s", cause.Code, cause.Error()), nil); err != nil {
 			return err

@@ -50,6 +50,7 @@ func (e *Engine) quarantine(ctx context.Context, tx Tx, r *host.UserProvisioning
 	if err := tx.UpdateRequest(ctx, &next, r.Attempt); err != nil {
 		return err
 	}
+	e.Observe.Held(tx, &next)
 	e.Logger.WarnContext(ctx, "a run was stopped before its commit", "app", r.AppName, "request", r.Name(), "because", why)
 	return e.log(ctx, tx, &next, "quarantined", why, nil)
 }

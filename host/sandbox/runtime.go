@@ -239,7 +239,7 @@ func (r *Runtime) Load(ctx context.Context, name string, wasm []byte, limits Lim
 			err = invalid("can't be compiled: %v", p)
 		}
 	}()
-	info, code, err := r.build(ctx, wasm, limits)
+	info, code, compiling, err := r.build(ctx, wasm, limits)
 	if no := new(refusal); errors.As(err, &no) {
 		if no.limit != "" {
 			return nil, over(no.limit, "%s", no.message)
@@ -253,7 +253,7 @@ func (r *Runtime) Load(ctx context.Context, name string, wasm []byte, limits Lim
 		return nil, err
 	}
 	sum := sha256.Sum256(wasm)
-	m := &Module{runtime: r, info: info, compiled: code, name: name, digest: hex.EncodeToString(sum[:]), size: len(wasm), limits: limits}
+	m := &Module{runtime: r, info: info, compiled: code, name: name, digest: hex.EncodeToString(sum[:]), size: len(wasm), compiling: compiling, limits: limits}
 	m.pool.module = m
 	m.resettable = true
 	for _, g := range info.Globals {
@@ -281,45 +281,49 @@ func (r *Runtime) Load(ctx context.Context, name string, wasm []byte, limits Lim
 const mostTargets = 20_000
 
 // build rewrites and compiles a module, or takes it from the cache. A refusal
-// is the module's error, any other the host's.
-func (r *Runtime) build(ctx context.Context, wasm []byte, l Limits) (*rewrite.Result, *compiled, error) {
+// is the module's error, any other the host's. compiling is what compiling took,
+// 0 where the code was there.
+func (r *Runtime) build(ctx context.Context, wasm []byte, l Limits) (info *rewrite.Result, c *compiled, compiling time.Duration, err error) {
 	o := rewrite.Options{
 		Meter: true, Track: true, DetachData: true, MaxPages: l.pages(), MaxTable: uint32(l.TableEntries),
 		MaxFunctions: l.Functions, MaxBody: l.FunctionBytes, MaxTargets: mostTargets,
 	}
 	if len(r.options.Compiler) == 0 {
-		info, err := r.rewritten(wasm, o)
-		if err != nil {
-			return nil, nil, err
+		if info, err = r.rewritten(wasm, o); err != nil {
+			return nil, nil, 0, err
 		}
 		if err := offered(info); err != nil {
-			return nil, nil, err
+			return nil, nil, 0, err
 		}
 		bounded, cancel := context.WithTimeoutCause(ctx, l.CompileTime, errCompileTime)
 		defer cancel()
-		c, err := r.compile(bounded, info.Wasm)
+		began := time.Now()
+		c, err = r.compile(bounded, info.Wasm)
+		compiling = time.Since(began)
 		if err != nil && errors.Is(context.Cause(bounded), errCompileTime) {
 			err = tookTooLong(l)
 		}
-		return info, c, err
+		return info, c, compiling, err
 	}
 	// The compiler looks at its context before each function, so one that is
 	// over already leaves only what the cache has.
 	over, cancel := context.WithCancel(ctx)
 	cancel()
-	info, c, err := r.cached(over, wasm, o)
+	info, c, err = r.cached(over, wasm, o)
 	if no := new(refusal); err == nil || errors.As(err, &no) || errors.Is(err, errSandboxClosed) {
-		return info, c, err
+		return info, c, 0, err
 	}
+	began := time.Now()
 	if err := r.compileApart(ctx, wasm, o, l); err != nil {
-		return nil, nil, err
+		return nil, nil, 0, err
 	}
+	compiling = time.Since(began)
 	if info, c, err = r.cached(over, wasm, o); err != nil && !errors.Is(err, errSandboxClosed) {
 		if no := new(refusal); !errors.As(err, &no) {
 			err = fmt.Errorf("what the compiler %s made can't be used (%w): is it of another version than this process?", r.options.Compiler[0], err)
 		}
 	}
-	return info, c, err
+	return info, c, compiling, err
 }
 
 // cached takes a module from the cache on disk.
@@ -410,9 +414,11 @@ type Module struct {
 	name     string
 	digest   string
 	size     int
-	limits   Limits
-	pool     pool
-	template template
+	// compiling is what compiling took, 0 where it was in the cache.
+	compiling time.Duration
+	limits    Limits
+	pool      pool
+	template  template
 	// exports are the exported functions, and whether each can be called.
 	exports map[string]bool
 	// resettable tells that all of an instance's state can be put back;
@@ -429,6 +435,10 @@ type template struct {
 	frozen, forkable bool
 	pristine
 }
+
+// CompileTime is what it took to compile the module, 0 where its code was in the
+// cache.
+func (m *Module) CompileTime() time.Duration { return m.compiling }
 
 // Exports lists the exported functions that can be called: those without
 // parameters and with at most one i32 as result.

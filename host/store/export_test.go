@@ -12,3 +12,6 @@ func (s *Store) Waiting() int {
 	defer s.combiner.mu.Unlock()
 	return len(s.combiner.waiting)
 }
+
+// CountsOfAccounts are the queries that count accounts.
+var CountsOfAccounts = []string{countLinkStates, countDrifted, countUndecided}

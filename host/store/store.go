@@ -35,6 +35,8 @@ type Options struct {
 	// Rehearse lets every transaction that writes run once and be undone before
 	// it counts: for tests that it may run again.
 	Rehearse bool
+	// Observe is told of each transaction when it is over; nil for none.
+	Observe func(Transaction)
 }
 
 // Store is one organisation's database.
@@ -49,6 +51,7 @@ type Store struct {
 	// configs are the apps' configs as last read, by app.
 	configs  sync.Map
 	rehearse bool
+	observe  func(Transaction)
 	combiner combiner // on SQLite
 }
 
@@ -71,7 +74,7 @@ func Open(ctx context.Context, databaseURL string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.rehearse = o.Rehearse
+	s.rehearse, s.observe = o.Rehearse, o.Observe
 	if err := s.prepare(ctx, o.Logger); err != nil {
 		return nil, errors.Join(s.explain(err), s.Close())
 	}
@@ -213,6 +216,11 @@ var errRehearsed = errors.New("it was only rehearsed")
 // Update runs fn in a transaction that may write. fn may run again, and on
 // another goroutine, so it must have no effect of its own outside.
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
+	return s.observed(ctx, true, fn, s.update)
+}
+
+// update also tells how often another transaction made it run again.
+func (s *Store) update(ctx context.Context, fn func(*Tx) error) (again int, err error) {
 	undo, dry := func() {}, host.DryRunOf(ctx)
 	if dry != nil {
 		undo = dry.Mark()
@@ -222,7 +230,7 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 		undo()
 	}
 	if s.dialect == "sqlite" && dry == nil {
-		return s.explain(s.combine(ctx, fn))
+		return 0, s.explain(s.combine(ctx, fn))
 	}
 	for try := 1; ; try++ {
 		err := s.once(ctx, s.writer, nil, fn)
@@ -231,19 +239,23 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 			undo()
 			continue
 		}
-		return s.explain(err)
+		return try - 1, s.explain(err)
 	}
 }
 
 // View runs fn in a transaction that only reads, from one moment's state.
 func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
+	return s.observed(ctx, false, fn, s.view)
+}
+
+func (s *Store) view(ctx context.Context, fn func(*Tx) error) (int, error) {
 	o := &sql.TxOptions{ReadOnly: true}
 	if s.dialect == "postgres" {
 		o.Isolation = sql.LevelRepeatableRead
 	} else {
 		o = nil // the connection is query_only already
 	}
-	return s.explain(s.once(ctx, s.reader, o, fn))
+	return 0, s.explain(s.once(ctx, s.reader, o, fn))
 }
 
 func (s *Store) once(ctx context.Context, db *bun.DB, o *sql.TxOptions, fn func(*Tx) error) error {

@@ -22,6 +22,8 @@ type Tx struct {
 	dialect string
 	// audit is what is told at the end.
 	audit []host.AuditEntry
+	began time.Time
+	after []func()
 }
 
 // SQL is the transaction itself, for the queue.
@@ -364,7 +366,7 @@ func (t *Tx) CountRequestsByState(ctx context.Context, app string) (map[host.Req
 
 // CountAccountsByLinkState counts an app's accounts.
 func (t *Tx) CountAccountsByLinkState(ctx context.Context, app string) (map[host.LinkState]int64, error) {
-	return counts[host.LinkState](ctx, t, "SELECT link_state, COUNT(*) FROM user_prov_accounts WHERE app_name = ? GROUP BY link_state", app)
+	return counts[host.LinkState](ctx, t, countLinkStates, app)
 }
 
 func counts[K ~string](ctx context.Context, t *Tx, query string, args ...any) (map[K]int64, error) {
