@@ -104,6 +104,9 @@ func (c *Config) check() []Problem {
 	for i := range c.Apps {
 		c.checkApp(&k, &c.Apps[i], entryKey("apps", c.Apps[i].Name, i))
 	}
+	for i := range c.Notify {
+		checkChannel(&k, &c.Notify[i], entryKey("notify", c.Notify[i].Name, i))
+	}
 	return k.problems
 }
 

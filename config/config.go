@@ -34,6 +34,8 @@ type Config struct {
 	Tables      []Table      `yaml:"tables" doc:"Tables that mappings look up values in: lookup(\"costCenters\", user.Department)."`
 	Trace       Trace        `yaml:"trace" doc:"What is kept of the HTTP requests that connectors make."`
 	Retention   Retention    `yaml:"retention" doc:"How long is kept what has ended."`
+	Notify      []Channel    `yaml:"notify" doc:"Ways to tell people what they must do or know."`
+	Notices     Notices      `yaml:"notices" doc:"When people are told."`
 
 	// File is the file that was read.
 	File string `yaml:"-"`
@@ -342,7 +344,7 @@ type Trace struct {
 type Retention struct {
 	Requests time.Duration `yaml:"requests" default:"365d" doc:"Requests that have ended, with their logs."`
 	Traces   time.Duration `yaml:"traces" default:"90d" doc:"What each attempt sent and cost; the log's lines stay with their request."`
-	Runs     time.Duration `yaml:"runs" default:"90d" doc:"Runs of reconciliation that have ended, and plans."`
+	Runs     time.Duration `yaml:"runs" default:"90d" doc:"Runs of reconciliation that have ended, plans, and notices that are over."`
 }
 
 // AppReconcile says when and how an app is reconciled, and what comes of it.

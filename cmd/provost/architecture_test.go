@@ -36,6 +36,7 @@ var mayImport = map[string][]string{
 	"host/queue":     {"host"},
 	"host/api":       {"host"},
 	"host/metrics":   {"host"},
+	"host/notice":    {"host", "host/secret"},
 }
 
 func TestImportsPointOneWay(t *testing.T) {

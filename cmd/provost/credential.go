@@ -79,14 +79,6 @@ func countText(n int64) string {
 	return fmt.Sprint(n)
 }
 
-func newNoticeCommand(s *session) *cobra.Command {
-	cmd := &cobra.Command{Use: "notice", Short: "What a person must do or know"}
-	cmd.AddCommand(newList(s, "List notices", "/api/v1/notices", []string{"KIND", "SUBJECT", "WAITING", "NOTICE"}, func(n api.Notice) []string {
-		return []string{n.Kind, n.Subject, countText(n.Waiting), n.Text}
-	}))
-	return cmd
-}
-
 func testSteps(steps []callout.Step) []api.TestStep {
 	var list []api.TestStep
 	for _, one := range steps {

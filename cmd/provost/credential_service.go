@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -70,41 +69,6 @@ func (s service) Credentials(ctx context.Context) ([]api.Credential, error) {
 		list = append(list, shown)
 	}
 	return list, nil
-}
-
-// Notices is what people must do or know: credentials to authorize, plans in
-// quarantine, a configuration that is refused.
-func (s service) Notices(ctx context.Context) ([]api.Notice, error) {
-	list, err := s.Credentials(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var all []api.Notice
-	now := time.Now()
-	for _, c := range list {
-		if c.Wants != "" {
-			all = append(all, api.Notice{Kind: "credential", Subject: c.Name, Text: c.Wants, Waiting: c.Waiting})
-		}
-		for _, a := range c.Authorizations {
-			if why := a.Wants(now); why != "" && a.UserId != "" && a.State == host.AuthorizeAgain {
-				all = append(all, api.Notice{Kind: "credential", Subject: c.Name, Text: why})
-			}
-		}
-	}
-	st, err := s.Status(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, a := range st.Apps {
-		if a.Quarantined > 0 {
-			all = append(all, api.Notice{Kind: "plan", Subject: a.Name, Waiting: a.Quarantined,
-				Text: fmt.Sprintf("%d plans of %s passed a threshold and wait for a person   -> provost plan list --app %s --state Quarantined", a.Quarantined, a.Name, a.Name)})
-		}
-	}
-	if st.LastReloadError != "" {
-		all = append(all, api.Notice{Kind: "configuration", Subject: s.current.Load().config.File, Text: "the changed configuration is refused: " + st.LastReloadError})
-	}
-	return all, nil
 }
 
 // userID is the id of a user given by id or username; "" for "".

@@ -28,6 +28,7 @@ import (
 	"github.com/provosthq/provost/host/callout"
 	"github.com/provosthq/provost/host/connector"
 	"github.com/provosthq/provost/host/metrics"
+	"github.com/provosthq/provost/host/notice"
 	"github.com/provosthq/provost/host/plan"
 	"github.com/provosthq/provost/host/provision"
 	"github.com/provosthq/provost/host/queue"
@@ -51,6 +52,7 @@ type daemon struct {
 	provision *provision.Engine
 	reconcile *reconcile.Engine
 	plan      *plan.Engine
+	notices   *notice.Board
 	metrics   *metrics.Metrics
 	registry  *prometheus.Registry
 
@@ -115,6 +117,7 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 	d.reconcile = reconcile.New(reconcile.Options{Store: reconcileStore{s}, Connectors: d, Logger: log,
 		Rules: func(app string) (reconcile.Rules, error) { return d.rulesOf(app) }, Targets: targets{d}, Observe: runObserver{d}})
 	d.plan = plan.New(plan.Options{Store: planStore{s}, Logger: log, Rules: func(app string) (plan.Rules, error) { return d.rulesOf(app) }})
+	d.notices = notice.New(notice.Options{Store: noticeStore{d.store}, Logger: log})
 	if d.queue, err = queue.New(ctx, d.store.DB(), d.store.Dialect(), cfg.Database.URL, queue.Options{Workers: cfg.Workers, ReconcileWorkers: 2, Logger: log}, d.work); err != nil {
 		return nil, err
 	}
@@ -132,6 +135,8 @@ func (d *daemon) start(ctx context.Context) error {
 	d.every(ctx, 15*time.Second, "approvals whose time is up", d.expireApprovals)
 	d.every(ctx, pruneEvery, "what ended long ago", d.prune)
 	d.every(ctx, settleEvery, "authorizations that nobody asked for", d.settle)
+	d.every(ctx, 5*time.Second, "notices", d.watchNotices)
+	d.every(ctx, 2*time.Second, "telling people", d.notices.Deliver)
 	d.every(ctx, resealEvery, "secrets that are sealed with an old key", d.reseal)
 	return nil
 }
@@ -161,7 +166,7 @@ func (d *daemon) stop(ctx context.Context) error {
 		d.halt()
 		d.chores.Wait()
 	}
-	return d.queue.Stop(ctx)
+	return errors.Join(d.notices.Leave(ctx), d.queue.Stop(ctx))
 }
 
 // close frees everything. The daemon must have stopped.
@@ -276,6 +281,10 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config) error {
 	} else if err != nil {
 		return err
 	}
+	channels, problems := d.channels(cfg, sealer)
+	if len(problems) > 0 {
+		return cfg.Locate(problems)
+	}
 	before := d.sealer.Swap(sealer)
 	d.egress.UseSealer(sealer)
 	if err := d.egress.Apply(namedCredentials(cfg.Credentials, cfg.Proxy)); err != nil {
@@ -295,6 +304,7 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	d.current.Store(next)
+	d.notices.Use(channels)
 	if old != nil {
 		for _, p := range old.config.Plugins {
 			if !named[p.Name] {

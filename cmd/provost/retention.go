@@ -36,6 +36,15 @@ func (s service) Prune(ctx context.Context, dryRun bool) (map[string]int64, erro
 			s.metrics.Pruned(table, rows)
 		}
 	})
+	if err == nil && keep.Runs > 0 {
+		var n int64
+		if n, err = s.store.PruneNotices(ctx, r.Runs, dryRun); n > 0 {
+			counts["notices"] += n
+			if !dryRun {
+				s.metrics.Pruned("notices", n)
+			}
+		}
+	}
 	return counts, err
 }
 

@@ -108,6 +108,7 @@ func Handler(s Service, version string) http.Handler {
 	reviews(a, s)
 	effects(a, s)
 	credentials(a, s)
+	notices(a, s)
 	mux.HandleFunc("POST /api/v1/users/import", importUsers(s))
 	mux.HandleFunc("POST /api/v1/apps/{app}/accounts/import", importAccounts(s))
 	return withActor(dryRun(s, mux))

@@ -56,15 +56,6 @@ type AuthorizeOptions struct {
 	Secret   string `json:"secret,omitempty" doc:"The person's password or token, where no token is fetched."`
 }
 
-// Notice is something that a person must do, or know.
-type Notice struct {
-	Kind    string    `json:"kind" doc:"credential, plan or configuration"`
-	Subject string    `json:"subject"`
-	Text    string    `json:"text"`
-	Waiting int64     `json:"waiting,omitempty"`
-	Since   time.Time `json:"since,omitzero"`
-}
-
 // CredentialService is what the API needs for named credentials.
 type CredentialService interface {
 	Credentials(ctx context.Context) ([]Credential, error)
@@ -78,7 +69,6 @@ type CredentialService interface {
 	RevokeCredential(ctx context.Context, name, user string) (string, error)
 	// ForgetCredential takes back and drops all that people have authorized.
 	ForgetCredential(ctx context.Context, name string) error
-	Notices(ctx context.Context) ([]Notice, error)
 }
 
 func credentials(a huma.API, s CredentialService) {
@@ -88,7 +78,6 @@ func credentials(a huma.API, s CredentialService) {
 	huma.Get(a, "/api/v1/credentials", func(ctx context.Context, _ *struct{}) (*body[[]Credential], error) {
 		return listed(s.Credentials(ctx))
 	})
-	huma.Get(a, "/api/v1/notices", func(ctx context.Context, _ *struct{}) (*body[[]Notice], error) { return listed(s.Notices(ctx)) })
 	huma.Post(a, "/api/v1/credentials/{name}/test", func(ctx context.Context, in *struct {
 		ByName
 		Body struct {

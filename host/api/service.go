@@ -20,6 +20,7 @@ type Service interface {
 	ReviewService
 	EffectService
 	CredentialService
+	NoticeService
 
 	Status(ctx context.Context) (Status, error)
 
