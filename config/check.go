@@ -76,6 +76,9 @@ func (c *Config) check() []Problem {
 	if _, _, ok := c.Users.Disable.Parse(); c.Users.Disable != "" && !ok {
 		k.fail("users.disable_threshold", "%q is no threshold; write a number (\"20\") or a share (\"5%%\")", short(string(c.Users.Disable)))
 	}
+	for i := range c.Signers {
+		checkSigner(&k, &c.Signers[i], entryKey("signers", c.Signers[i].Name, i))
+	}
 	for i := range c.Plugins {
 		c.checkPlugin(&k, &c.Plugins[i], entryKey("plugins", c.Plugins[i].Name, i))
 	}
@@ -171,15 +174,16 @@ func (c *Config) checkPlugin(k *checker, p *Plugin, key string) {
 			}
 			k.fail(key+".source", "no connector %q is built in%s", short(name), hint)
 		}
-	} else if strings.Contains(p.Source, "://") {
-		k.fail(key+".source", "%q is neither builtin:NAME nor the path of a file", short(hideUser(p.Source)))
-	} else if p.Source != "" {
+	} else if scheme, _, ok := strings.Cut(p.Source, "://"); ok && scheme != "https" && scheme != "oci" {
+		k.fail(key+".source", "%q is neither builtin:NAME nor a path nor https:// nor oci://", short(hideUser(p.Source)))
+	} else if !ok && p.Source != "" {
 		at := c.locate(Problem{Key: key + ".source"})
 		p.Path = absolute(at.File, p.Source)
 	}
 	if p.Digest != "" && !digest.MatchString(p.Digest) {
 		k.fail(key+".digest", "must be sha256: and 64 hex digits in lower case")
 	}
+	c.checkSigners(k, p, key)
 }
 
 func checkCredential(k *checker, c *Credential, key string) {

@@ -26,6 +26,8 @@ type Config struct {
 	Secrets     Secrets      `yaml:"secrets" doc:"The identity that opens sealed secrets."`
 	Users       Users        `yaml:"users" doc:"The organisation's people."`
 	Workers     int          `yaml:"workers" default:"8" doc:"How many requests are worked on at once."`
+	Trust       Trust        `yaml:"trust" doc:"Which connectors are taken."`
+	Signers     []Signer     `yaml:"signers" doc:"Whose signatures on connectors count."`
 	Plugins     []Plugin     `yaml:"plugins" doc:"Connectors."`
 	Proxy       *Proxy       `yaml:"proxy" doc:"Proxy that the requests of all credentials go through that have none of their own."`
 	Credentials []Credential `yaml:"credentials" doc:"Named credentials: an endpoint and how to sign in there."`
@@ -90,13 +92,16 @@ type Users struct {
 // Plugin is a connector: where it comes from and what it may do.
 type Plugin struct {
 	Name     string         `yaml:"name" required:"true" doc:"Lower-case letters, digits and hyphens."`
-	Source   string         `yaml:"source" required:"true" doc:"builtin:scim, builtin:mock, or the path of a .wasm file; a relative path begins at the configuration file."`
-	Digest   string         `yaml:"digest" doc:"sha256 of the file, in hex; another file is refused."`
+	Source   string         `yaml:"source" required:"true" doc:"builtin:scim, builtin:mock, the path of a .wasm file, of a folder with one connector or of a manifest (.json) in Extism's format, https://host/acme.wasm, or oci://registry/repository:tag@sha256:…; a relative path begins at the configuration file."`
+	Digest   string         `yaml:"digest" doc:"sha256 of the .wasm file, in hex; another is refused. One that is fetched and pinned by it, or by @sha256:… of oci://, needs no network once it is kept."`
+	Signers  []string       `yaml:"signers" doc:"Names of signers; the signature of one of them is needed. Without any: of any of signers, as trust says."`
+	Unsigned bool           `yaml:"unsigned" doc:"true: this connector needs no signature, whatever trust says."`
 	Settings map[string]any `yaml:"settings" doc:"The connector's own settings; provost plugin inspect shows them."`
 	Limits   Limits         `yaml:"limits" doc:"What one call may use; what is left out has the sandbox's default."`
 	Hosts    []string       `yaml:"hosts" doc:"What the connector may call besides its credential's endpoint, without a sign-in: files.example.com, *.example.com:8443, GET,HEAD files.example.com, http://127.0.0.1:9000. It is https unless it says otherwise."`
 
-	// Path is the absolute path of the file, "" for what is built in.
+	// Path is the absolute path of the file or folder, "" for what is built in or
+	// fetched.
 	Path string `yaml:"-"`
 }
 
@@ -407,7 +412,8 @@ type App struct {
 // Size is a number of bytes, written 64MiB, 500KB or 4096.
 type Size int64
 
-// Files returns the connector files that the configuration names, absolute.
+// Files returns the paths of connectors that the configuration names, absolute:
+// files, and folders.
 func (c *Config) Files() []string {
 	var files []string
 	for _, p := range c.Plugins {

@@ -163,7 +163,7 @@ func (d *decoder) complete(n *yaml.Node, v reflect.Value, key string, seen map[s
 func (d *decoder) inEntry(key string) bool {
 	first, _, _ := strings.Cut(key, ".")
 	first, _, _ = strings.Cut(first, "[")
-	return slices.Contains([]string{"plugins", "credentials", "apps", "groups", "tables", "notify"}, first)
+	return slices.Contains([]string{"signers", "plugins", "credentials", "apps", "groups", "tables", "notify"}, first)
 }
 
 func (d *decoder) value(k, n *yaml.Node, v reflect.Value, f reflect.StructField, key string) {

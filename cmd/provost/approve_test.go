@@ -30,7 +30,7 @@ func approvalHost(t *testing.T, databaseURL string) service {
 database: {url: %q}
 data_dir: %q
 listen: {api: '', metrics: ''}
-plugins: [{name: mock, source: %q}]
+plugins: [{name: mock, source: %q, unsigned: true}]
 credentials: [{name: Mock, endpoint: "http://127.0.0.1:9", anonymous: true}]
 groups: [{name: it-admins, members: [hedy]}]
 apps:

@@ -25,6 +25,7 @@ var mayImport = map[string][]string{
 	"host":           {"pdk"},
 	"host/sandbox":   {},
 	"host/connector": {"host", "host/sandbox", "pdk"},
+	"host/artifact":  {"host"},
 	"host/callout":   {"host", "host/secret", "host/signin", "pdk"},
 	"host/signin":    {"host", "host/secret"},
 	"host/secret":    {"host"},

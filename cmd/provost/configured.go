@@ -11,6 +11,7 @@ import (
 
 	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/artifact"
 	"github.com/provosthq/provost/host/callout"
 	"github.com/provosthq/provost/host/connector"
 	"github.com/provosthq/provost/host/provision"
@@ -107,12 +108,6 @@ func (d *daemon) targetLimits(app *host.UserProvisioningConfig) []provision.Targ
 	return list
 }
 
-// readPlugin reads the module of a configured plugin.
-func readPlugin(p config.Plugin) ([]byte, error) {
-	_, wasm, err := readConnector(cmp.Or(p.Path, p.Source), filepath.Dir(p.Path))
-	return wasm, err
-}
-
 // namedCredentials are the configured credentials.
 func namedCredentials(list []config.Credential, proxy *config.Proxy) []callout.Credential {
 	out := make([]callout.Credential, len(list))
@@ -172,24 +167,21 @@ func newSealer(s config.Secrets) (*secret.Sealer, error) {
 	return secret.NewSealer(identity)
 }
 
-// openTrialEgress reads a configuration for one call: the way out over the
-// named credential, and, where the configuration knows the spec's source (as
-// the plugin's name or its source), what it says of that plugin.
-func openTrialEgress(file, credential string, spec *connector.Spec) (egress, error) {
-	cfg, err := config.Load(file)
-	if err != nil {
-		return egress{}, err
-	}
+// findPlugin returns the plugin of a configuration that a name, a source or a
+// path means; nil where it has none.
+func findPlugin(cfg *config.Config, source string) *config.Plugin {
 	for _, p := range cfg.Plugins {
-		abs, err := filepath.Abs(spec.Source)
-		if p.Name != spec.Source && p.Source != spec.Source && (err != nil || p.Path == "" || p.Path != abs) {
-			continue
+		abs, err := filepath.Abs(source)
+		if p.Name == source || p.Source == source || err == nil && p.Path != "" && p.Path == abs {
+			return &p
 		}
-		found := connectorSpec(p)
-		found.Source = cmp.Or(p.Path, p.Source)
-		*spec = found
-		break
 	}
+	return nil
+}
+
+// openTrialEgress is the way out for one call over the named credential of a
+// configuration.
+func openTrialEgress(cfg *config.Config, credential string) (egress, error) {
 	var names []string
 	var chosen []config.Credential
 	for _, c := range cfg.Credentials {
@@ -199,7 +191,7 @@ func openTrialEgress(file, credential string, spec *connector.Spec) (egress, err
 		}
 	}
 	if credential != "" && len(chosen) == 0 {
-		return egress{}, host.Errorf(host.InvalidInput, "%s has no credential named %q; it has %s", file, credential, cmp.Or(strings.Join(names, ", "), "none"))
+		return egress{}, host.Errorf(host.InvalidInput, "%s has no credential named %q; it has %s", cfg.File, credential, cmp.Or(strings.Join(names, ", "), "none"))
 	}
 	sealer, err := newSealer(cfg.Secrets)
 	if err != nil {
@@ -219,9 +211,13 @@ func configuredPlugins(file string) ([]*listedPlugin, error) {
 	if err != nil {
 		return nil, err
 	}
+	store := newArtifacts(artifactCache(cfg), nil)
 	var list []*listedPlugin
 	for _, p := range cfg.Plugins {
-		list = append(list, &listedPlugin{Name: p.Name, Source: p.Source, plugin: &p})
+		list = append(list, &listedPlugin{Name: p.Name, Source: p.Source, get: func(ctx context.Context) (artifact.Artifact, error) {
+			a, _, err := configuredArtifact(ctx, store, cfg, p)
+			return a, err
+		}})
 	}
 	return list, nil
 }

@@ -3,8 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +23,7 @@ import (
 	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/api"
+	"github.com/provosthq/provost/host/artifact"
 	"github.com/provosthq/provost/host/callout"
 	"github.com/provosthq/provost/host/connector"
 	"github.com/provosthq/provost/host/metrics"
@@ -46,6 +45,7 @@ type daemon struct {
 	started   time.Time
 	sandbox   *sandbox.Runtime
 	egress    egress
+	artifacts *artifact.Store
 	catalogue *connector.Catalogue
 	store     *store.Store
 	queue     *queue.Queue
@@ -98,6 +98,7 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 	if d.sandbox, err = sandbox.New(ctx, sandbox.Options{CacheDir: filepath.Join(cfg.DataDir, "compiled"), Compiler: moduleCompiler(), Warm: string(pdk.OpDescribe), Logger: log}); err != nil {
 		return nil, err
 	}
+	d.artifacts = newArtifacts(artifactCache(cfg), log)
 	d.life, d.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := d.measure(); err != nil {
 		return nil, err
@@ -254,7 +255,7 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config) error {
 	named := map[string]bool{}
 	for _, p := range cfg.Plugins {
 		named[p.Name] = true
-		if err := d.loadPlugin(ctx, p); err != nil {
+		if err := d.loadPlugin(ctx, cfg, p); err != nil {
 			problems = append(problems, config.Problem{Key: "plugins." + p.Name, Message: err.Error()})
 		}
 	}
@@ -315,13 +316,11 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config) error {
 	return nil
 }
 
-func (d *daemon) loadPlugin(ctx context.Context, p config.Plugin) error {
-	wasm, err := readPlugin(p)
+func (d *daemon) loadPlugin(ctx context.Context, cfg *config.Config, p config.Plugin) error {
+	_, spec, err := configuredArtifact(ctx, d.artifacts, cfg, p)
 	if err != nil {
 		return err
 	}
-	spec := connectorSpec(p)
-	spec.Wasm = wasm
 	return d.catalogue.Load(ctx, spec)
 }
 
@@ -396,16 +395,16 @@ func (d *daemon) changed(ctx context.Context, path string) {
 // watch takes every change of the configuration and of the connectors' files
 // until ctx ends, one that was made since they were read with it.
 func (d *daemon) watch(ctx context.Context, path string) error {
-	return config.Watch(ctx, path, func() []string { return d.current.Load().config.Files() }, func() { d.changed(ctx, path) },
+	return config.Watch(ctx, path, func() []string { return sourceFiles(d.current.Load().config) }, func() { d.changed(ctx, path) },
 		config.WatchOptions{Ready: func() {
-			if d.isStale(path) {
+			if d.isStale(ctx, path) {
 				d.changed(ctx, path)
 			}
 		}})
 }
 
 // isStale tells whether the files are others than those that run.
-func (d *daemon) isStale(path string) bool {
+func (d *daemon) isStale(ctx context.Context, path string) bool {
 	cfg, err := config.Load(path)
 	if err != nil || cfg.Digest() != d.current.Load().config.Digest() {
 		return true
@@ -415,8 +414,11 @@ func (d *daemon) isStale(path string) bool {
 		digests[p.Name] = p.Digest
 	}
 	for _, p := range cfg.Plugins {
-		wasm, err := readPlugin(p)
-		if sum := sha256.Sum256(wasm); err != nil || hex.EncodeToString(sum[:]) != digests[p.Name] {
+		if p.Path == "" {
+			continue // nobody changes it meanwhile, or it is asked for at the next reload
+		}
+		a, _, err := configuredArtifact(ctx, d.artifacts, cfg, p)
+		if err != nil || a.Digest != digests[p.Name] {
 			return true
 		}
 	}

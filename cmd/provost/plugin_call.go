@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,7 +14,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/provosthq/provost/cmd/provost/internal/term"
+	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/artifact"
 	"github.com/provosthq/provost/host/connector"
 	"github.com/provosthq/provost/host/sandbox"
 	"github.com/provosthq/provost/pdk"
@@ -73,10 +74,13 @@ func (t *trialCall) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	spec := connector.Spec{Source: t.source}
+	a, spec, cfg, err := t.get(cmd.Context())
+	if err != nil {
+		return err
+	}
 	var way connector.Egress
-	if t.config != "" {
-		out, err := openTrialEgress(t.config, in.NamedCredDevName, &spec)
+	if cfg != nil {
+		out, err := openTrialEgress(cfg, in.NamedCredDevName)
 		if err != nil {
 			return err
 		}
@@ -93,14 +97,12 @@ func (t *trialCall) run(cmd *cobra.Command) error {
 			return host.Errorf(host.Usage, "--settings is no JSON object: %w", err)
 		}
 	}
-	name, wasm, err := readConnector(spec.Source, "")
-	if err != nil {
-		return err
-	}
-	spec.Name, spec.Wasm = cmp.Or(spec.Name, name), wasm
 	return withSandbox(cmd.Context(), func(sb *sandbox.Runtime) error {
 		if op == pdk.OpDescribe {
 			found, err := connector.Inspect(cmd.Context(), sb, spec.Name, spec.Wasm)
+			if err == nil {
+				err = a.Signature.Agrees(found.Description.Name, found.Description.Version)
+			}
 			if err != nil {
 				return err
 			}
@@ -108,6 +110,23 @@ func (t *trialCall) run(cmd *cobra.Command) error {
 		}
 		return t.call(cmd, connector.Options{Sandbox: sb, Egress: way}, spec, op, in)
 	})
+}
+
+// get reads the connector, as the configuration demands it where that has it.
+func (t *trialCall) get(ctx context.Context) (artifact.Artifact, connector.Spec, *config.Config, error) {
+	var cfg *config.Config
+	if t.config != "" {
+		var err error
+		if cfg, err = config.Load(t.config); err != nil {
+			return artifact.Artifact{}, connector.Spec{}, nil, err
+		}
+		if p := findPlugin(cfg, t.source); p != nil {
+			a, spec, err := configuredArtifact(ctx, newArtifacts(artifactCache(cfg), nil), cfg, *p)
+			return a, spec, cfg, err
+		}
+	}
+	a, err := trialArtifacts().Get(ctx, t.source, artifact.Options{})
+	return a, artifactSpec(a, connector.Spec{Name: a.Name, Source: a.Source}), cfg, err
 }
 
 func (t *trialCall) call(cmd *cobra.Command, o connector.Options, spec connector.Spec, op pdk.Operation, in pdk.Input) (err error) {

@@ -10,6 +10,7 @@ import (
 	"github.com/provosthq/provost/cmd/provost/internal/contractcheck"
 	"github.com/provosthq/provost/cmd/provost/internal/term"
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/artifact"
 	"github.com/provosthq/provost/host/sandbox"
 )
 
@@ -28,12 +29,12 @@ real target is called.`,
 			if err := checkFormat(output); err != nil {
 				return err
 			}
-			name, wasm, err := readConnector(args[0], "")
+			a, err := trialArtifacts().Get(cmd.Context(), args[0], artifact.Options{})
 			if err != nil {
 				return err
 			}
 			return withSandbox(cmd.Context(), func(sb *sandbox.Runtime) error {
-				results, err := contractcheck.Run(cmd.Context(), sb, name, wasm)
+				results, err := contractcheck.Run(cmd.Context(), sb, a.Name, a.Wasm)
 				if err != nil {
 					return err
 				}

@@ -317,7 +317,7 @@ func TestPluginCallOverANamedCredential(t *testing.T) {
 	cfg := filepath.Join(dir, "provost.yaml")
 	require.NoError(t, os.WriteFile(cfg, fmt.Appendf(nil, `
 plugins:
-  - {name: acme, source: %q, settings: {region: eu}}
+  - {name: acme, source: %q, unsigned: true, settings: {region: eu}}
 credentials:
   - {name: Acme, endpoint: %q, bearer: {token: {value: s3cret}}}
   - {name: Other, endpoint: "https://other.example.com", bearer: {token: {env: NOBODY_SETS_THIS}}}

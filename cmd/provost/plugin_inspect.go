@@ -1,64 +1,155 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/provosthq/provost/cmd/provost/internal/term"
+	"github.com/provosthq/provost/config"
+	"github.com/provosthq/provost/host/artifact"
 	"github.com/provosthq/provost/host/connector"
 	"github.com/provosthq/provost/host/sandbox"
 	"github.com/provosthq/provost/pdk"
 )
 
 func newPluginInspect() *cobra.Command {
-	var output string
+	var output, configuration string
 	cmd := &cobra.Command{
-		Use:     "inspect FILE",
-		Short:   "Show what a connector says of itself",
-		Example: "  provost plugin inspect acme.wasm\n  provost plugin inspect builtin:scim -o json",
+		Use:   "inspect SOURCE",
+		Short: "Show what a connector says of itself, what it wants, and who signed it",
+		Long: `Shows a connector: a .wasm file, a folder, a manifest, builtin:NAME, https://… or
+oci://…, and with --config the name of one of its plugins. With --config its
+signers are known.`,
+		Example: "  provost plugin inspect acme.wasm\n  provost plugin inspect oci://registry.example.com/connectors/acme:1.4 --config provost.yaml\n  provost plugin inspect builtin:scim -o json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkFormat(output); err != nil {
 				return err
 			}
-			name, wasm, err := readConnector(args[0], "")
+			a, err := inspectedArtifact(cmd.Context(), args[0], configuration)
 			if err != nil {
 				return err
 			}
 			return withSandbox(cmd.Context(), func(sb *sandbox.Runtime) error {
-				found, err := connector.Inspect(cmd.Context(), sb, name, wasm)
+				found, err := connector.Inspect(cmd.Context(), sb, a.Name, a.Wasm)
+				if err == nil {
+					err = a.Signature.Agrees(found.Description.Name, found.Description.Version)
+				}
 				if err != nil {
 					return err
 				}
 				if output != term.FormatTable {
 					return term.Write(cmd.OutOrStdout(), output, inspection{Description: found.Description,
-						File: file{Source: args[0], SHA256: found.Digest, Bytes: found.Size, Exports: found.Exports}}, nil, nil)
+						File: file{Source: args[0], Resolved: a.Resolved, SHA256: found.Digest, Bytes: found.Size, Exports: found.Exports,
+							Trust: trustText(a), Signature: signatureDocument(a.Signature), Unverified: a.Unverified, Stale: a.Stale}, Manifest: wishesDocument(a.Wishes)}, nil, nil)
 				}
-				return writeInspection(cmd.OutOrStdout(), found)
+				return writeInspection(cmd.OutOrStdout(), a, found)
 			})
 		},
 	}
+	cmd.Flags().StringVar(&configuration, "config", "", "configuration whose signers are known, and whose plugins can be named")
 	addFormatFlag(cmd, &output)
 	return cmd
+}
+
+// inspectedArtifact reads a connector for people, whether it is trusted or not:
+// that is one of the things to see.
+func inspectedArtifact(ctx context.Context, source, file string) (artifact.Artifact, error) {
+	if file == "" {
+		return trialArtifacts().Get(ctx, source, artifact.Options{})
+	}
+	cfg, err := config.Load(file)
+	if err != nil {
+		return artifact.Artifact{}, err
+	}
+	store := newArtifacts(artifactCache(cfg), nil)
+	signers, err := knownSigners(cfg)
+	if err != nil {
+		return artifact.Artifact{}, err
+	}
+	if p := findPlugin(cfg, source); p != nil {
+		return store.Get(ctx, cmp.Or(p.Path, p.Source), artifact.Options{Digest: p.Digest, Signers: signers, MaxBytes: int64(p.Limits.Module)})
+	}
+	return store.Get(ctx, source, artifact.Options{Signers: signers})
 }
 
 // inspection is the document of -o json.
 type inspection struct {
 	pdk.Description
 	File file `json:"file"`
+	// Manifest is what came with it and asks for something, null for nothing.
+	Manifest *wishes `json:"manifest"`
 }
 
 type file struct {
-	Source  string   `json:"source"`
-	SHA256  string   `json:"sha256"`
-	Bytes   int      `json:"bytes"`
-	Exports []string `json:"exports"`
+	Source     string     `json:"source"`
+	Resolved   string     `json:"resolved,omitempty"`
+	SHA256     string     `json:"sha256"`
+	Bytes      int        `json:"bytes"`
+	Exports    []string   `json:"exports"`
+	Trust      string     `json:"trust"`
+	Signature  *signature `json:"signature"`
+	Unverified string     `json:"unverified,omitempty"`
+	Stale      string     `json:"stale,omitempty"`
 }
 
-func writeInspection(w io.Writer, found connector.Inspection) error {
+// signature is who signed a connector and as what.
+type signature struct {
+	Signer   string `json:"signer"`
+	KeyID    string `json:"keyId"`
+	Name     string `json:"name"`
+	Version  string `json:"version"`
+	SignedAt string `json:"signedAt,omitempty"`
+}
+
+func signatureDocument(s *artifact.Signature) *signature {
+	if s == nil {
+		return nil
+	}
+	d := &signature{Signer: s.Signer, KeyID: s.KeyID, Name: s.Name, Version: s.Version}
+	if !s.SignedAt.IsZero() {
+		d.SignedAt = s.SignedAt.Format(time.RFC3339)
+	}
+	return d
+}
+
+// wishes is what a manifest asks for.
+type wishes struct {
+	Hosts             []string          `json:"hosts,omitempty"`
+	Config            map[string]string `json:"config,omitempty"`
+	MemoryBytes       int64             `json:"memoryBytes,omitempty"`
+	TimeMilliseconds  int64             `json:"timeMilliseconds,omitempty"`
+	HTTPResponseBytes int64             `json:"httpResponseBytes,omitempty"`
+	VarBytes          int64             `json:"varBytes,omitempty"`
+}
+
+func wishesDocument(w artifact.Wishes) *wishes {
+	if w.IsZero() {
+		return nil
+	}
+	return &wishes{Hosts: w.Hosts, Config: w.Config, MemoryBytes: w.MemoryBytes, TimeMilliseconds: w.Time.Milliseconds(),
+		HTTPResponseBytes: w.HTTPResponseBytes, VarBytes: w.VarBytes}
+}
+
+// trustText says in a word why a connector is trusted, or that it is not.
+func trustText(a artifact.Artifact) string {
+	switch {
+	case a.Builtin:
+		return "built in"
+	case a.Signature != nil:
+		return a.Signature.Signer
+	default:
+		return "unsigned"
+	}
+}
+
+func writeInspection(w io.Writer, a artifact.Artifact, found connector.Inspection) error {
 	d := found.Description
 	title := d.Name + " " + d.Version
 	if d.Vendor != "" {
@@ -80,8 +171,19 @@ func writeInspection(w io.Writer, found connector.Inspection) error {
 			ops = append(ops, string(op))
 		}
 	}
+	switch s := a.Signature; {
+	case a.Builtin:
+		line("signed", "built in")
+	case s != nil:
+		line("signed", fmt.Sprintf("by %s (trusted), key %s, as %s %s", s.Signer, s.KeyID, s.Name, s.Version))
+	default:
+		line("signed", "not by anybody known: "+a.Unverified)
+	}
+	line("from", a.Resolved)
+	line("stale", a.Stale)
 	line("operations", strings.Join(ops, " "))
 	line("wants", "named credential: "+protocols(d.CredentialProtocols))
+	line("manifest", wishesText(a.Wishes))
 	line("settings", settingNames(d.SettingsSchema))
 	line("inputs", parameters(d.Inputs))
 	line("outputs", parameters(d.Outputs))
@@ -105,6 +207,24 @@ func writeInspection(w io.Writer, found connector.Inspection) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// wishesText is what a manifest asks for; what it asks for is not granted by it.
+func wishesText(w artifact.Wishes) string {
+	var parts []string
+	if len(w.Hosts) > 0 {
+		parts = append(parts, "hosts "+strings.Join(w.Hosts, ", ")+" (granted by hosts of the plugin)")
+	}
+	if w.MemoryBytes > 0 {
+		parts = append(parts, bytesText(w.MemoryBytes)+" of memory")
+	}
+	if w.Time > 0 {
+		parts = append(parts, w.Time.String()+" a call")
+	}
+	if len(w.Config) > 0 {
+		parts = append(parts, "config "+strings.Join(sortedKeys(w.Config), ", "))
+	}
+	return strings.Join(parts, " · ")
 }
 
 // protocols says what sign-ins the target takes.

@@ -1,13 +1,14 @@
 package main
 
 import (
+	"context"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/provosthq/provost/cmd/provost/internal/term"
-	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/artifact"
 	"github.com/provosthq/provost/host/connector"
 	"github.com/provosthq/provost/host/sandbox"
 	"github.com/provosthq/provost/pdk"
@@ -23,9 +24,15 @@ type listedPlugin struct {
 	SHA256     string          `json:"sha256,omitempty"`
 	Bytes      int             `json:"bytes,omitempty"`
 	Operations []pdk.Operation `json:"operations,omitempty"`
-	Error      string          `json:"error,omitempty"`
+	// Trust is who signed it, "built in", or "unsigned".
+	Trust string `json:"trust,omitempty"`
+	// Resolved is the address with the digest that it stood for.
+	Resolved string `json:"resolved,omitempty"`
+	// Stale is why an earlier version from the cache is used.
+	Stale string `json:"stale,omitempty"`
+	Error string `json:"error,omitempty"`
 
-	plugin *config.Plugin // nil for what is built in and not configured
+	get func(context.Context) (artifact.Artifact, error)
 }
 
 func newPluginList() *cobra.Command {
@@ -38,7 +45,10 @@ func newPluginList() *cobra.Command {
 			}
 			list := []*listedPlugin{}
 			for _, name := range plugins.Names() {
-				list = append(list, &listedPlugin{Name: name, Source: builtinPrefix + name})
+				source := artifact.BuiltinPrefix + name
+				list = append(list, &listedPlugin{Name: name, Source: source, get: func(ctx context.Context) (artifact.Artifact, error) {
+					return trialArtifacts().Get(ctx, source, artifact.Options{})
+				}})
 			}
 			if config != "" {
 				more, err := configuredPlugins(config)
@@ -61,12 +71,12 @@ func newPluginList() *cobra.Command {
 			}
 			rows := make([][]string, len(list))
 			for i, p := range list {
-				rows[i] = []string{p.Name, p.Source, p.Version, p.Vendor, bytesText(int64(p.Bytes)), operationNames(p.Operations)}
+				rows[i] = []string{p.Name, p.Source, p.Version, p.Vendor, bytesText(int64(p.Bytes)), p.Trust, operationNames(p.Operations)}
 				if p.Error != "" {
-					rows[i] = []string{p.Name, p.Source, "", "", "", p.Error}
+					rows[i] = []string{p.Name, p.Source, "", "", "", "", p.Error}
 				}
 			}
-			if err := term.Write(cmd.OutOrStdout(), output, list, []string{"PLUGIN", "SOURCE", "VERSION", "VENDOR", "SIZE", "OPERATIONS"}, rows); err != nil {
+			if err := term.Write(cmd.OutOrStdout(), output, list, []string{"PLUGIN", "SOURCE", "VERSION", "VENDOR", "SIZE", "TRUST", "OPERATIONS"}, rows); err != nil {
 				return err
 			}
 			if len(failed) > 0 {
@@ -80,20 +90,17 @@ func newPluginList() *cobra.Command {
 	return cmd
 }
 
-func (p *listedPlugin) read() ([]byte, error) {
-	if p.plugin != nil {
-		return readPlugin(*p.plugin)
-	}
-	_, wasm, err := readConnector(p.Source, "")
-	return wasm, err
-}
-
 func (p *listedPlugin) inspect(cmd *cobra.Command, sb *sandbox.Runtime) error {
-	wasm, err := p.read()
+	a, err := p.get(cmd.Context())
 	if err == nil {
 		var found connector.Inspection
-		if found, err = connector.Inspect(cmd.Context(), sb, p.Name, wasm); err == nil {
+		found, err = connector.Inspect(cmd.Context(), sb, p.Name, a.Wasm)
+		if err == nil {
+			err = a.Signature.Agrees(found.Description.Name, found.Description.Version)
+		}
+		if err == nil {
 			d := found.Description
+			p.Trust, p.Resolved, p.Stale = trustText(a), a.Resolved, a.Stale
 			p.Version, p.Vendor, p.Operations, p.SHA256, p.Bytes = d.Version, d.Vendor, d.Operations, found.Digest, found.Size
 			return nil
 		}

@@ -66,13 +66,12 @@ func newConfigCommand() *cobra.Command {
 // would, and compiles the rules of the apps against it.
 func checkConnectors(ctx context.Context) config.Check {
 	return func(cfg *config.Config) (problems []config.Problem) {
+		store := newArtifacts(artifactCache(cfg), nil)
 		err := withSandbox(ctx, func(sb *sandbox.Runtime) error {
 			catalogue := connector.New(connector.Options{Sandbox: sb, Logger: slog.New(slog.DiscardHandler)})
 			for _, p := range cfg.Plugins {
-				wasm, err := readPlugin(p)
+				_, spec, err := configuredArtifact(ctx, store, cfg, p)
 				if err == nil {
-					spec := connectorSpec(p)
-					spec.Wasm = wasm
 					err = catalogue.Load(ctx, spec)
 				}
 				if err != nil {

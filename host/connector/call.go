@@ -141,7 +141,7 @@ func call[T any](ctx context.Context, k *Connector, op pdk.Operation, in pdk.Inp
 		}
 		called = true
 		var b []byte
-		b, usage, err = k.module.Call(ctx, string(op), input, sandbox.Env{Tenant: r.tenant(), HTTP: r.http, Log: r.line})
+		b, usage, err = k.module.Call(ctx, string(op), input, sandbox.Env{Tenant: r.tenant(), Config: k.spec.Config, HTTP: r.http, Log: r.line})
 		r.trace.Duration, r.trace.HTTPDuration = usage.Duration, usage.HTTPDuration
 		r.trace.MemoryBytes, r.trace.Fuel = usage.MemoryBytes, usage.Fuel
 		if err != nil {

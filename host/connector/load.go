@@ -40,6 +40,9 @@ type Spec struct {
 	Sum string
 	// Signer is whose signature counted, "" for none.
 	Signer string
+	// SignedAs is the name and version that were signed, such as "acme 1.4.0": what
+	// describes itself otherwise is refused. "" where nothing was signed.
+	SignedAs string
 	// Granted is what the connector may do; nil is all that it says. Hosts and
 	// Limits are what follows of it.
 	Granted *host.Reach
@@ -47,6 +50,8 @@ type Spec struct {
 	Incompatible bool
 	Rollout      Rollout
 	Quarantine   Quarantine
+	// Config is what the connector reads with config_get.
+	Config map[string]string
 }
 
 // Inspection is what can be known of a module without calling a target.
@@ -124,16 +129,23 @@ func compile(ctx context.Context, sb *sandbox.Runtime, s Spec) (_ *sandbox.Modul
 	if want := strings.TrimPrefix(s.Digest, "sha256:"); want != "" && !strings.EqualFold(want, m.Digest()) {
 		return nil, d, host.Errorf(host.InvalidInput, "connector %s: its SHA-256 is %s, but %s is demanded: it is not the file that was meant", s.Name, m.Digest(), want)
 	}
-	d, err = describe(ctx, m, s.Name)
-	return m, d, err
+	if d, err = describe(ctx, m, s.Name, s.Config); err != nil {
+		return nil, d, err
+	}
+	if is := d.Name + " " + d.Version; s.SignedAs != "" && s.SignedAs != is {
+		return nil, d, host.Errorf(host.PermissionDenied, "connector %s: it describes itself as %s, but %s signed it as %s: it is not what was meant to be signed; ask for another signature",
+			s.Name, is, s.Signer, s.SignedAs)
+	}
+	return m, d, nil
 }
 
-func describe(ctx context.Context, m *sandbox.Module, name string) (d pdk.Description, err error) {
+func describe(ctx context.Context, m *sandbox.Module, name string, config map[string]string) (d pdk.Description, err error) {
 	if !slices.Contains(m.Exports(), string(pdk.OpDescribe)) {
 		return d, host.Errorf(host.InvalidInput, "connector %s: it does not export describe; it exports %s", name, words(m.Exports()))
 	}
 	asked, logs := "", []string(nil)
 	out, _, err := m.Call(ctx, string(pdk.OpDescribe), nil, sandbox.Env{
+		Config: config,
 		HTTP: func(_ context.Context, r *sandbox.HTTPRequest) *sandbox.HTTPResponse {
 			asked = r.Method + " " + r.URL
 			return refusal(pdk.Errorf(pdk.Unsupported, "describe runs without HTTP"))

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/provosthq/provost/config"
+	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/artifact"
+	"github.com/provosthq/provost/host/connector"
+	"github.com/provosthq/provost/host/sandbox"
+	"github.com/provosthq/provost/plugins"
+)
+
+// newArtifacts opens what connectors come from, with its cache in a folder; ""
+// keeps nothing.
+func newArtifacts(cache string, log *slog.Logger) *artifact.Store {
+	return artifact.NewStore(artifact.StoreOptions{Dir: cache, Builtin: plugins.Builtin, Builtins: plugins.Names(),
+		Credential: artifact.DockerCredential(), Logger: log})
+}
+
+// artifactCache is where the connectors of a configuration are kept.
+func artifactCache(cfg *config.Config) string { return filepath.Join(cfg.DataDir, "connectors") }
+
+// trialArtifacts are for commands that have no configuration.
+func trialArtifacts() *artifact.Store {
+	cache := ""
+	if dir, err := os.UserCacheDir(); err == nil {
+		cache = filepath.Join(dir, "provost", "connectors")
+	}
+	return newArtifacts(cache, nil)
+}
+
+// configuredArtifact gets the connector of a configured plugin, as its
+// configuration demands it, and what it is loaded with.
+func configuredArtifact(ctx context.Context, store *artifact.Store, cfg *config.Config, p config.Plugin) (artifact.Artifact, connector.Spec, error) {
+	signers, err := knownSigners(cfg)
+	if err != nil {
+		return artifact.Artifact{}, connector.Spec{}, err
+	}
+	a, err := store.Get(ctx, cmp.Or(p.Path, p.Source), artifact.Options{
+		Digest: p.Digest, Signers: signers, Accepted: p.Signers, RequireSignature: cfg.Trust.RequireSignature && !p.Unsigned,
+		MaxBytes: int64(p.Limits.Module),
+	})
+	if err != nil {
+		return artifact.Artifact{}, connector.Spec{}, err
+	}
+	return a, artifactSpec(a, connectorSpec(p)), nil
+}
+
+// artifactSpec completes what the operator says of a connector by what came with
+// it.
+func artifactSpec(a artifact.Artifact, spec connector.Spec) connector.Spec {
+	spec.Wasm, spec.Sum, spec.Config, spec.Limits = a.Wasm, a.Digest, a.Wishes.Config, wishedLimits(spec.Limits, a.Wishes)
+	if s := a.Signature; s != nil {
+		spec.Signer, spec.SignedAs = s.Signer, s.Name+" "+s.Version
+	}
+	return spec
+}
+
+// wishedLimits are the operator's limits and, where he says nothing, what the
+// manifest asks for: never more than what a connector has by default.
+func wishedLimits(l sandbox.Limits, w artifact.Wishes) sandbox.Limits {
+	most := sandbox.DefaultLimits()
+	if l.MemoryBytes == 0 && w.MemoryBytes > 0 {
+		l.MemoryBytes = min(w.MemoryBytes, most.MemoryBytes)
+	}
+	if l.Time == 0 && w.Time > 0 {
+		l.Time = min(w.Time, most.Time)
+	}
+	if l.HTTPResponseBytes == 0 && w.HTTPResponseBytes != 0 {
+		l.HTTPResponseBytes = min(max(w.HTTPResponseBytes, 1), most.HTTPResponseBytes)
+	}
+	if l.VarBytes == 0 && w.VarBytes != 0 {
+		l.VarBytes = int(min(max(w.VarBytes, 1), int64(most.VarBytes)))
+	}
+	return l
+}
+
+// knownSigners reads the keys of a configuration's signers.
+func knownSigners(cfg *config.Config) ([]artifact.Signer, error) {
+	list := make([]artifact.Signer, len(cfg.Signers))
+	for i, s := range cfg.Signers {
+		text, field := s.Key, "key"
+		if s.KeyFile != "" {
+			b, err := readSmall(s.KeyFile)
+			if err != nil {
+				return nil, host.Errorf(host.InvalidInput, "signers.%s.key_file: %w", s.Name, err)
+			}
+			text, field = string(b), "key_file"
+		}
+		key, err := artifact.ParsePublicKey(text)
+		if err != nil {
+			return nil, host.Errorf(host.InvalidInput, "signers.%s.%s: %w", s.Name, field, err)
+		}
+		list[i] = artifact.Signer{Name: s.Name, Key: key}
+	}
+	return list, nil
+}
+
+// readSmall reads a file of a person's: a key or a password.
+func readSmall(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	const most = 64 << 10
+	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && len(b) > most {
+		err = fmt.Errorf("%s: has more than %s", path, bytesText(most))
+	}
+	return b, err
+}
+
+// sourceFiles are the local files that the connectors of a configuration are
+// made of, and the keys that they are verified with.
+func sourceFiles(cfg *config.Config) []string {
+	var files []string
+	for _, path := range cfg.Files() {
+		files = append(files, artifact.Files(path, "")...)
+	}
+	for _, s := range cfg.Signers {
+		if s.KeyFile != "" {
+			files = append(files, s.KeyFile)
+		}
+	}
+	return files
+}
