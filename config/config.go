@@ -350,6 +350,7 @@ type Retention struct {
 	Requests time.Duration `yaml:"requests" default:"365d" doc:"Requests that have ended, with their logs."`
 	Traces   time.Duration `yaml:"traces" default:"90d" doc:"What each attempt sent and cost; the log's lines stay with their request."`
 	Runs     time.Duration `yaml:"runs" default:"90d" doc:"Runs of reconciliation that have ended, plans, and notices that are over."`
+	Audit    time.Duration `yaml:"audit" doc:"Entries of the audit trail; without it all are kept. What is kept can still be verified."`
 }
 
 // AppReconcile says when and how an app is reconciled, and what comes of it.

@@ -61,10 +61,12 @@ beside the configuration. A running daemon takes it at once.`,
 			if err != nil {
 				return err
 			}
+			before := fileDigestOf(target)
 			if err := writeWhole(target, text); err != nil {
 				return err
 			}
 			fmt.Fprintf(cmd.ErrOrStderr(), "%s %s is declared in %s\n", noun, entry.Name, target)
+			s.declare(cmd.Context(), cmd.ErrOrStderr(), now, next, api.Declaration{Action: host.AuditAction(noun + ".apply"), Name: entry.Name, Before: before, After: fileDigest(text)})
 			return s.taken(cmd.Context(), next)
 		},
 	}
@@ -114,10 +116,12 @@ func newDelete(s *session, noun, list string, busy func(context.Context, *client
 					return err
 				}
 			}
+			before := fileDigestOf(target)
 			if err := os.Remove(target); err != nil {
 				return host.Errorf(host.Internal, "%w", err)
 			}
 			fmt.Fprintf(cmd.ErrOrStderr(), "%s %s is declared no more\n", noun, name)
+			s.declare(cmd.Context(), cmd.ErrOrStderr(), now, next, api.Declaration{Action: host.AuditAction(noun + ".delete"), Name: name, Before: before})
 			return s.taken(cmd.Context(), next)
 		},
 	}

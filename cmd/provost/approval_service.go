@@ -70,19 +70,19 @@ func (s service) Usernames(ctx context.Context, ids []string) (names map[string]
 }
 
 func (s service) Approve(ctx context.Context, id, reason string) (*host.UserProvisioningRequest, error) {
-	return s.act(ctx, id, func(t tx, id string) (*host.UserProvisioningRequest, error) {
+	return s.act(ctx, host.AuditRequestApprove, id, func(t tx, id string) (*host.UserProvisioningRequest, error) {
 		return s.provision.Approve(ctx, t, id, reason)
 	})
 }
 
 func (s service) Deny(ctx context.Context, id, reason string) (*host.UserProvisioningRequest, error) {
-	return s.act(ctx, id, func(t tx, id string) (*host.UserProvisioningRequest, error) {
+	return s.act(ctx, host.AuditRequestDeny, id, func(t tx, id string) (*host.UserProvisioningRequest, error) {
 		return s.provision.Deny(ctx, t, id, reason)
 	})
 }
 
 func (s service) Delegate(ctx context.Context, id, to, reason string) (*host.UserProvisioningRequest, error) {
-	return s.act(ctx, id, func(t tx, id string) (*host.UserProvisioningRequest, error) {
+	return s.act(ctx, host.AuditRequestDelegate, id, func(t tx, id string) (*host.UserProvisioningRequest, error) {
 		return s.provision.Delegate(ctx, t, id, to, reason)
 	})
 }
@@ -218,6 +218,9 @@ func (b *bulk) batch(ctx context.Context, ids []string) error {
 
 func (b *bulk) one(ctx context.Context, id string) error {
 	err := txStore{b.daemon}.update(ctx, func(t tx) error { return b.do(ctx, t, id) })
+	if host.CodeOf(err) == host.PermissionDenied {
+		b.auditRefused(ctx, host.AuditAction("request."+b.verb), host.AuditObject{Kind: "request", Name: b.nameOf(ctx, id)}, err, nil)
+	}
 	var known *host.Error
 	switch {
 	case err == nil:
@@ -245,6 +248,7 @@ func (b *bulk) skip(name string, err error) {
 }
 
 func (b *bulk) do(ctx context.Context, t tx, id string) (err error) {
+	var r *host.UserProvisioningRequest
 	switch b.verb {
 	case "retry":
 		if b.choice.All {
@@ -254,17 +258,20 @@ func (b *bulk) do(ctx context.Context, t tx, id string) (err error) {
 				return host.Errorf(host.Conflict, "%s was denied by %s   -> provost request retry %s, to ask again", r.Name(), r.ApprovedBy, r.Name())
 			}
 		}
-		_, err = b.provision.Retry(ctx, t, id)
+		r, err = b.provision.Retry(ctx, t, id)
 	case "cancel":
-		_, err = b.provision.Cancel(ctx, t, id)
+		r, err = b.provision.Cancel(ctx, t, id)
 	case "approve":
-		_, err = b.provision.Approve(ctx, t, id, b.choice.Reason)
+		r, err = b.provision.Approve(ctx, t, id, b.choice.Reason)
 	case "deny":
-		_, err = b.provision.Deny(ctx, t, id, b.choice.Reason)
+		r, err = b.provision.Deny(ctx, t, id, b.choice.Reason)
 	case "delegate":
-		_, err = b.provision.Delegate(ctx, t, id, b.choice.To, b.choice.Reason)
+		r, err = b.provision.Delegate(ctx, t, id, b.choice.To, b.choice.Reason)
 	default:
 		err = host.Errorf(host.InvalidInput, "there is no %q for many requests", b.verb)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return b.auditRequest(ctx, t.Tx, host.AuditAction("request."+b.verb), r, nil)
 }

@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"maps"
 
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/api"
+	"github.com/provosthq/provost/host/provision"
 	"github.com/provosthq/provost/host/store"
 )
 
@@ -66,4 +69,86 @@ func auditActor(ctx context.Context, t *store.Tx) (string, error) {
 		return "", err
 	}
 	return u.Id, nil
+}
+
+// auditedAs makes who does what is done with ctx an administrator of a way in,
+// where nobody has said who it is.
+func auditedAs(ctx context.Context, way string) context.Context {
+	if host.ActorOf(ctx) != host.Ourselves {
+		return ctx
+	}
+	return host.WithActor(ctx, host.Administrator(way))
+}
+
+func auditUser(id string) host.AuditObject { return host.AuditObject{Kind: "user", Name: id} }
+
+// auditRequest notes what was done to a request. Its reasons stay in its own
+// log: they are what people write of people.
+func (d *daemon) auditRequest(ctx context.Context, t *store.Tx, action host.AuditAction, r *host.UserProvisioningRequest, more map[string]any) error {
+	details := map[string]any{"app": r.AppName, "operation": r.Operation, "state": r.State}
+	if r.UserId != "" {
+		details["user"] = r.UserId
+	}
+	maps.Copy(details, more)
+	return d.auditEntry(ctx, t, host.AuditEntry{Action: action, Object: host.AuditObject{Kind: "request", Name: r.Name()}, Outcome: host.AuditDone, RequestId: r.Id}, details)
+}
+
+func (d *daemon) auditPlan(ctx context.Context, t *store.Tx, action host.AuditAction, p *host.Plan) error {
+	return d.audit(ctx, t, action, host.AuditObject{Kind: "plan", Name: p.Name()},
+		map[string]any{"app": p.AppName, "kind": p.Kind, "state": p.State, "digest": p.Digest, "counts": p.Counts})
+}
+
+// linked is how an account is linked, for the audit trail.
+type linked struct {
+	LinkState host.LinkState `json:"linkState"`
+	User      string         `json:"user,omitempty"`
+	ByHand    bool           `json:"byHand,omitempty"`
+}
+
+func linkOf(a *host.UserProvAccount) linked { return linked{a.LinkState, a.UserId, a.IsKnownLink} }
+
+// auditImport notes an import with its transaction.
+func (d *daemon) auditImport(o api.ImportOptions) func(context.Context, provision.Tx, provision.ImportResult) error {
+	return func(ctx context.Context, t provision.Tx, r provision.ImportResult) error {
+		return d.audit(ctx, t.(tx).Tx, host.AuditUserImport, host.AuditObject{Kind: "user", Name: "import"}, map[string]any{
+			"prune": o.Prune, "keepGoing": o.KeepGoing, "assign": o.Assign, "created": r.Created, "updated": r.Updated, "disabled": r.Disabled,
+			"unchanged": r.Unchanged, "refused": r.Refused, "requests": r.Requests, "quarantinePlan": r.QuarantinePlan})
+	}
+}
+
+// auditAuthorization notes that a person has authorized a credential, or taken
+// that back. What a refresh changes is nobody's doing.
+func auditAuthorization(ctx context.Context, t *store.Tx, before, after *host.Authorization) error {
+	e := host.AuditEntry{Object: host.AuditObject{Kind: "credential", Name: after.Credential}, Outcome: host.AuditDone}
+	switch {
+	case after.GrantedDate != nil && (before.GrantedDate == nil || !before.GrantedDate.Equal(*after.GrantedDate)):
+		e.Action, ctx = host.AuditCredentialAuthorize, host.WithActor(ctx, after.GrantedBy)
+	case after.State == host.AuthorizationRevoked && before.State != host.AuthorizationRevoked:
+		e.Action = host.AuditCredentialRevoke
+	default:
+		return nil
+	}
+	actor, err := auditActor(ctx, t)
+	if err != nil {
+		return err
+	}
+	if e.Actor = actor; after.UserId != "" {
+		if e.Details, err = json.Marshal(map[string]string{"user": after.UserId}); err != nil {
+			return err
+		}
+	}
+	return t.AppendAudit(ctx, e)
+}
+
+// nameOf is the name of a request by its id, for what is told of it.
+func (d *daemon) nameOf(ctx context.Context, id string) string {
+	name := id
+	_ = d.store.View(ctx, func(t *store.Tx) error { // the id will do
+		r, err := t.Request(ctx, id)
+		if err == nil {
+			name = r.Name()
+		}
+		return err
+	})
+	return name
 }

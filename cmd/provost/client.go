@@ -62,6 +62,13 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 		r.Body = http.NoBody
 	}
 	go func() {
+		defer func() {
+			if cut := recover(); cut == http.ErrAbortHandler {
+				_ = out.CloseWithError(io.ErrUnexpectedEOF) // always nil for a pipe
+			} else if cut != nil {
+				panic(cut)
+			}
+		}()
 		t.handler.ServeHTTP(w, r)
 		w.WriteHeader(http.StatusOK)
 		_ = out.Close() // always nil for a pipe

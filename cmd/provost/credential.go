@@ -353,6 +353,7 @@ rotation with --finish.`,
 			} else if err := tryCredential(cmd.Context(), cmd.ErrOrStderr(), sealer, in, path); err != nil && !force {
 				return host.Errorf(host.CodeOf(err), "nothing was changed: %w; --force changes it all the same", err)
 			}
+			before := fileDigest(text)
 			if text, err = entry.Text(); err != nil {
 				return err
 			}
@@ -363,6 +364,7 @@ rotation with --finish.`,
 			if err := writeWhole(target, text); err != nil {
 				return err
 			}
+			s.declare(cmd.Context(), cmd.ErrOrStderr(), now, next, api.Declaration{Action: host.AuditCredentialRotate, Name: name, Before: before, After: fileDigest(text)})
 			if finish {
 				fmt.Fprintf(cmd.ErrOrStderr(), "%s has one secret again\n", name)
 			} else {
@@ -406,7 +408,7 @@ func newCredentialReseal(s *session) *cobra.Command {
 			if sealer == nil {
 				return host.Errorf(host.InvalidInput, "the configuration names no identity: set secrets.identity_file")
 			}
-			var elsewhere []string
+			var elsewhere, resealed []string
 			n := 0
 			for _, c := range now.Credentials {
 				target := config.EntryFile(main, "credentials", c.Name)
@@ -445,7 +447,7 @@ func newCredentialReseal(s *session) *cobra.Command {
 				if err := writeWhole(target, text); err != nil {
 					return err
 				}
-				n += changed
+				n, resealed = n+changed, append(resealed, c.Name)
 			}
 			fmt.Fprintf(cmd.ErrOrStderr(), "%d secrets were sealed anew with the key %s\n", n, sealer.KeyID())
 			if len(elsewhere) > 0 {
@@ -454,6 +456,9 @@ func newCredentialReseal(s *session) *cobra.Command {
 			next, err := config.Load(main)
 			if err != nil {
 				return err
+			}
+			for _, name := range resealed {
+				s.declare(cmd.Context(), cmd.ErrOrStderr(), now, next, api.Declaration{Action: host.AuditCredentialReseal, Name: name, After: fileDigestOf(config.EntryFile(main, "credentials", name))})
 			}
 			return s.taken(cmd.Context(), next)
 		},
@@ -484,18 +489,23 @@ func newCredentialForget(s *session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			err = records.Update(cmd.Context(), func(t *store.Tx) error {
+			ctx := host.WithActor(cmd.Context(), s.actor())
+			err = records.Update(ctx, func(t *store.Tx) error {
 				n = 0
-				list, err := t.Authorizations(cmd.Context())
+				list, err := t.Authorizations(ctx)
 				for _, a := range list {
 					if err != nil || a.Sealed == "" || sealer != nil && sealer.Knows(a.SealedWith) {
 						continue
 					}
 					n++
 					a.State, a.Reason, a.Sealed, a.SealedWith, a.ExpiresDate = host.AuthorizeAgain, "the key was lost that its tokens were sealed with", "", "", nil
-					err = t.PutAuthorization(cmd.Context(), a)
+					err = t.PutAuthorization(ctx, a)
 				}
-				return err
+				if err != nil || n == 0 {
+					return err
+				}
+				return t.AppendAudit(ctx, host.AuditEntry{Actor: host.ActorOf(ctx), Action: host.AuditCredentialForget, Object: host.AuditObject{Kind: "credential", Name: "lost keys"},
+					Outcome: host.AuditDone, Details: fmt.Appendf(nil, `{"authorizations":%d}`, n)})
 			})
 			if err = errors.Join(err, records.Close()); err == nil {
 				fmt.Fprintf(cmd.ErrOrStderr(), "%d authorizations were dropped\n", n)

@@ -189,7 +189,12 @@ func (s service) ForgetCredential(ctx context.Context, name string) error {
 			s.log.WarnContext(ctx, "the server could not be told that an authorization is taken back", "credential", name, "user", a.UserId, "error", err)
 		}
 	}
-	return s.store.Update(ctx, func(t *store.Tx) error { return t.DeleteAuthorizations(ctx, name) })
+	return s.store.Update(ctx, func(t *store.Tx) error {
+		if err := t.DeleteAuthorizations(ctx, name); err != nil {
+			return err
+		}
+		return s.audit(ctx, t, host.AuditCredentialForget, host.AuditObject{Kind: "credential", Name: name}, nil)
+	})
 }
 
 // authorized tells of each credential that one person authorizes whether it can
@@ -274,7 +279,10 @@ func (d *daemon) reseal(ctx context.Context) error {
 				return err
 			}
 			a.Sealed, a.SealedWith = next, sealer.KeyID()
-			return t.PutAuthorization(ctx, a)
+			if err := t.PutAuthorization(ctx, a); err != nil {
+				return err
+			}
+			return d.audit(ctx, t, host.AuditCredentialReseal, host.AuditObject{Kind: "credential", Name: a.Credential}, map[string]string{"user": a.UserId})
 		})
 		if err != nil {
 			return host.Errorf(host.CodeOf(err), "the authorization of %s: %w", old.Credential, err)

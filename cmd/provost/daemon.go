@@ -372,11 +372,13 @@ func (d *daemon) mirror(ctx context.Context, cfg *config.Config) error {
 func (d *daemon) changed(ctx context.Context, path string) {
 	d.supervisor.reloading()
 	defer func() { d.supervisor.reloaded(serving(d.current.Load().config)) }()
+	before := d.current.Load().config
 	cfg, err := config.Load(path)
 	if err == nil {
 		err = d.apply(ctx, cfg)
 	}
 	d.metrics.Reload(err == nil)
+	d.auditReload(ctx, "file", before, cfg, err)
 	if err == nil {
 		d.log.Info("the configuration was reloaded", "file", path)
 		return
@@ -459,7 +461,7 @@ func serve(ctx context.Context, path string, stderr io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.close(context.WithoutCancel(ctx))) }()
-	if err := d.start(ctx); err != nil {
+	if err := errors.Join(d.auditRun(ctx, host.AuditDaemonStart), d.start(ctx)); err != nil {
 		return err
 	}
 	var tasks sync.WaitGroup
@@ -476,7 +478,7 @@ func serve(ctx context.Context, path string, stderr io.Writer) (err error) {
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
 	log.Info("draining")
-	return errors.Join(listenErr, d.stop(drain))
+	return errors.Join(listenErr, d.stop(drain), d.auditRun(drain, host.AuditDaemonStop))
 }
 
 // drainTime is how long calls under way may take to end.

@@ -264,13 +264,13 @@ func newReconcileProcess(s *session) *cobra.Command {
 }
 
 func (s service) AllowRun(ctx context.Context, id, reason string) (*host.UserProvisioningRequest, error) {
-	return s.act(ctx, id, func(t tx, id string) (*host.UserProvisioningRequest, error) {
+	return s.act(ctx, host.AuditThresholdAllow, id, func(t tx, id string) (*host.UserProvisioningRequest, error) {
 		return s.reconcile.Allow(ctx, t, id, reason)
 	})
 }
 
 func (s service) RejectRun(ctx context.Context, id, reason string) (*host.UserProvisioningRequest, error) {
-	return s.act(ctx, id, func(t tx, id string) (*host.UserProvisioningRequest, error) {
+	return s.act(ctx, host.AuditThresholdReject, id, func(t tx, id string) (*host.UserProvisioningRequest, error) {
 		return s.reconcile.Reject(ctx, t, id, reason)
 	})
 }
@@ -297,8 +297,10 @@ func newReconcileDecide(s *session, verb, short string) *cobra.Command {
 // plans.
 func (s service) Process(ctx context.Context, app string, o api.ProcessOptions) (p *host.Plan, err error) {
 	err = s.store.Update(ctx, func(t *store.Tx) error {
-		p, err = s.plan.Start(ctx, tx{Tx: t, d: s.daemon}, app, plan.ProcessOptions(o))
-		return err
+		if p, err = s.plan.Start(ctx, tx{Tx: t, d: s.daemon}, app, plan.ProcessOptions(o)); err != nil || o.DryRun {
+			return err
+		}
+		return s.auditPlan(ctx, t, host.AuditPlanStart, p)
 	})
 	return p, err
 }
@@ -347,8 +349,10 @@ func (s service) AllowPlan(ctx context.Context, id, digest, reason string) (p *h
 		if digest != "" && digest != found.Digest {
 			return host.Errorf(host.Conflict, "%s is another set of changes than the one that was signed off", found.Name())
 		}
-		p, err = s.plan.Allow(ctx, tx{Tx: t, d: s.daemon}, found.Id, reason)
-		return err
+		if p, err = s.plan.Allow(ctx, tx{Tx: t, d: s.daemon}, found.Id, reason); err != nil {
+			return err
+		}
+		return s.auditPlan(ctx, t, host.AuditThresholdAllow, p)
 	})
 	return p, err
 }
@@ -359,8 +363,10 @@ func (s service) RejectPlan(ctx context.Context, id, reason string) (p *host.Pla
 		if err != nil {
 			return err
 		}
-		p, err = s.plan.Reject(ctx, tx{Tx: t, d: s.daemon}, found.Id, reason)
-		return err
+		if p, err = s.plan.Reject(ctx, tx{Tx: t, d: s.daemon}, found.Id, reason); err != nil {
+			return err
+		}
+		return s.auditPlan(ctx, t, host.AuditThresholdReject, p)
 	})
 	return p, err
 }

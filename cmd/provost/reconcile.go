@@ -80,11 +80,11 @@ func newReconcileAct(s *session, verb, short string) *cobra.Command {
 }
 
 func (s service) PauseRun(ctx context.Context, id string) (*host.UserProvisioningRequest, error) {
-	return s.act(ctx, id, func(t tx, id string) (*host.UserProvisioningRequest, error) { return s.reconcile.Pause(ctx, t, id) })
+	return s.act(ctx, host.AuditReconcilePause, id, func(t tx, id string) (*host.UserProvisioningRequest, error) { return s.reconcile.Pause(ctx, t, id) })
 }
 
 func (s service) ResumeRun(ctx context.Context, id string) (*host.UserProvisioningRequest, error) {
-	return s.act(ctx, id, func(t tx, id string) (*host.UserProvisioningRequest, error) { return s.reconcile.Resume(ctx, t, id) })
+	return s.act(ctx, host.AuditReconcileResume, id, func(t tx, id string) (*host.UserProvisioningRequest, error) { return s.reconcile.Resume(ctx, t, id) })
 }
 
 // stagedAtOnce is how many accounts of a file are staged together.
@@ -117,7 +117,10 @@ func (s service) ImportAccounts(ctx context.Context, app string, in io.Reader, n
 			}
 			return page, ctx.Err()
 		})
-		return err
+		if err != nil {
+			return err
+		}
+		return s.auditRequest(ctx, t, host.AuditReconcileImport, r, map[string]any{"commit": commit})
 	})
 	return r, err
 }

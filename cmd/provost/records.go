@@ -118,11 +118,26 @@ func (s reconcileStore) View(ctx context.Context, fn func(reconcile.Tx) error) e
 type signInStore struct{ *store.Store }
 
 func (s signInStore) Update(ctx context.Context, fn func(signin.Tx) error) error {
-	return s.Store.Update(ctx, func(t *store.Tx) error { return fn(t) })
+	return s.Store.Update(ctx, func(t *store.Tx) error { return fn(signInTx{t}) })
 }
 
 func (s signInStore) View(ctx context.Context, fn func(signin.Tx) error) error {
-	return s.Store.View(ctx, func(t *store.Tx) error { return fn(t) })
+	return s.Store.View(ctx, func(t *store.Tx) error { return fn(signInTx{t}) })
+}
+
+// signInTx notes in the audit trail what people authorize and take back.
+type signInTx struct{ *store.Tx }
+
+// PutAuthorization stores an authorization.
+func (t signInTx) PutAuthorization(ctx context.Context, a *host.Authorization) error {
+	before, err := t.Authorization(ctx, a.Credential, a.UserId, false)
+	if err != nil {
+		return err
+	}
+	if err := t.Tx.PutAuthorization(ctx, a); err != nil {
+		return err
+	}
+	return auditAuthorization(ctx, t.Tx, before, a)
 }
 
 // targets lets the engine of reconciliation ask that of provisioning, which

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -30,6 +31,7 @@ func (s service) Prune(ctx context.Context, dryRun bool) (map[string]int64, erro
 	if keep.Traces > 0 {
 		r.Traces = now.Add(-keep.Traces)
 	}
+	byHand := host.ActorOf(ctx) != host.Ourselves && !dryRun
 	err := s.store.Prune(ctx, r, func(table string, rows int64) {
 		counts[table] += rows
 		if !dryRun {
@@ -44,6 +46,20 @@ func (s service) Prune(ctx context.Context, dryRun bool) (map[string]int64, erro
 				s.metrics.Pruned("notices", n)
 			}
 		}
+	}
+	if err == nil && keep.Audit > 0 {
+		var n int64
+		if n, err = s.store.PruneAudit(ctx, now.Add(-keep.Audit), host.Ourselves, dryRun); n > 0 {
+			counts["audit_entries"] = n
+			if !dryRun {
+				s.metrics.Pruned("audit_entries", n)
+			}
+		}
+	}
+	if byHand {
+		err = errors.Join(err, s.store.Update(ctx, func(t *store.Tx) error {
+			return s.audit(ctx, t, host.AuditRetentionRun, host.AuditObject{Kind: "retention", Name: "run"}, map[string]any{"rows": counts})
+		}))
 	}
 	return counts, err
 }
@@ -108,6 +124,9 @@ func (s service) EraseUser(ctx context.Context, idOrName string, force bool) (*a
 		}
 		e, err := t.Erase(ctx, u, host.ActorOf(ctx), time.Now())
 		if err != nil {
+			return err
+		}
+		if err := s.audit(ctx, t.Tx, host.AuditUserErase, auditUser(u.Id), map[string]any{"requests": e.Requests, "accounts": e.Accounts, "force": force}); err != nil {
 			return err
 		}
 		out = &api.Erasure{UserId: e.UserId, Actor: e.Actor, CreatedDate: e.CreatedDate, Requests: e.Requests, Accounts: e.Accounts, Warnings: left}

@@ -304,7 +304,8 @@ func (s service) Decide(ctx context.Context, id string, d api.Decision) (*api.De
 	if len(d.Accounts) == 0 && d.State == "" && !d.Drifted && d.Query == "" && !d.All && d.Verb != reconcile.Link {
 		return nil, host.Errorf(host.InvalidInput, "name the accounts, or choose them by state, drifted, query or all")
 	}
-	r, err := s.act(ctx, id, func(t tx, id string) (r *host.UserProvisioningRequest, err error) {
+	details := map[string]any{"verb": d.Verb}
+	r, err := s.actWith(ctx, host.AuditReconcileDecide, details, id, func(t tx, id string) (r *host.UserProvisioningRequest, err error) {
 		decision := reconcile.Decision{Verb: d.Verb, Accounts: d.Accounts, Score: d.Score,
 			Filter: host.StagingFilter{LinkState: host.LinkState(d.State), Drifted: d.Drifted, Query: d.Query}}
 		if d.User != "" {
@@ -315,6 +316,7 @@ func (s service) Decide(ctx context.Context, id string, d api.Decision) (*api.De
 			decision.UserId = u.Id
 		}
 		r, got.Accounts, err = s.reconcile.Decide(ctx, t, id, decision)
+		details["accounts"], details["user"], details["score"], details["all"], details["state"] = got.Accounts, decision.UserId, d.Score, d.All, d.State
 		return r, err
 	})
 	got.Request = api.Named(r)

@@ -117,8 +117,10 @@ func (s service) PutUser(ctx context.Context, given *host.User) (u *host.User, e
 		} else if err != nil {
 			return err
 		}
-		_, err = s.provision.SaveUser(ctx, tx{Tx: t, d: s.daemon}, before, u)
-		return err
+		if _, err = s.provision.SaveUser(ctx, tx{Tx: t, d: s.daemon}, before, u); err != nil {
+			return err
+		}
+		return s.audit(ctx, t, host.AuditUserPut, auditUser(u.Id), map[string]bool{"new": before == nil, "active": u.IsActive})
 	})
 	return u, err
 }
@@ -129,8 +131,10 @@ func (s service) DeleteUser(ctx context.Context, idOrName string) error {
 		if err != nil {
 			return err
 		}
-		_, err = s.provision.Delete(ctx, tx{Tx: t, d: s.daemon}, u)
-		return err
+		if _, err = s.provision.Delete(ctx, tx{Tx: t, d: s.daemon}, u); err != nil {
+			return err
+		}
+		return s.audit(ctx, t, host.AuditUserDelete, auditUser(u.Id), nil)
 	})
 }
 
@@ -148,14 +152,20 @@ func (s service) assign(ctx context.Context, user, app string, assigned bool) er
 		if err != nil {
 			return err
 		}
-		_, err = s.provision.Assign(ctx, tx{Tx: t, d: s.daemon}, u.Id, app, assigned)
-		return err
+		if _, err = s.provision.Assign(ctx, tx{Tx: t, d: s.daemon}, u.Id, app, assigned); err != nil {
+			return err
+		}
+		action := host.AuditUserUnassign
+		if assigned {
+			action = host.AuditUserAssign
+		}
+		return s.audit(ctx, t, action, auditUser(u.Id), map[string]string{"app": app})
 	})
 }
 
 func (s service) ImportUsers(ctx context.Context, in io.Reader, o api.ImportOptions, progress func(done, total int64)) (api.ImportResult, error) {
 	r, err := s.provision.Import(ctx, in, provision.ImportOptions{Name: o.Name, Format: o.Format, Key: o.Key, Prune: o.Prune,
-		KeepGoing: o.KeepGoing, Assign: o.Assign, Progress: progress,
+		KeepGoing: o.KeepGoing, Assign: o.Assign, Progress: progress, Imported: s.auditImport(o),
 		MostDisabled: threshold(s.current.Load().config.Users.Disable), Smallest: smallestImport})
 	return api.ImportResult(r), err
 }
@@ -285,31 +295,46 @@ func (s service) CreateRequest(ctx context.Context, user, app string, op host.Op
 		if err != nil {
 			return err
 		}
-		r, err = s.provision.CreateRequest(ctx, tx{Tx: t, d: s.daemon}, u.Id, app, op)
-		return err
+		if r, err = s.provision.CreateRequest(ctx, tx{Tx: t, d: s.daemon}, u.Id, app, op); err != nil {
+			return err
+		}
+		return s.auditRequest(ctx, t, host.AuditRequestCreate, r, nil)
 	})
 	return r, err
 }
 
-// act does something to a request that is named by id, name or number.
-func (s service) act(ctx context.Context, id string, do func(t tx, id string) (*host.UserProvisioningRequest, error)) (r *host.UserProvisioningRequest, err error) {
+// act does something to a request that is named by id, name or number, and
+// notes it as action in the audit trail; also that somebody tried who may not.
+func (s service) act(ctx context.Context, action host.AuditAction, id string, do func(t tx, id string) (*host.UserProvisioningRequest, error)) (r *host.UserProvisioningRequest, err error) {
+	return s.actWith(ctx, action, nil, id, do)
+}
+
+// actWith is act with details, which are read at the end.
+func (s service) actWith(ctx context.Context, action host.AuditAction, details map[string]any, id string, do func(t tx, id string) (*host.UserProvisioningRequest, error)) (r *host.UserProvisioningRequest, err error) {
+	name := ""
 	err = s.store.Update(ctx, func(t *store.Tx) error {
 		found, err := findRequest(ctx, t, id)
 		if err != nil {
 			return err
 		}
-		r, err = do(tx{Tx: t, d: s.daemon}, found.Id)
-		return err
+		name = found.Name()
+		if r, err = do(tx{Tx: t, d: s.daemon}, found.Id); err != nil {
+			return err
+		}
+		return s.auditRequest(ctx, t, action, r, details)
 	})
+	if host.CodeOf(err) == host.PermissionDenied {
+		s.auditRefused(ctx, action, host.AuditObject{Kind: "request", Name: name}, err, nil)
+	}
 	return r, err
 }
 
 func (s service) Retry(ctx context.Context, id string) (*host.UserProvisioningRequest, error) {
-	return s.act(ctx, id, func(t tx, id string) (*host.UserProvisioningRequest, error) { return s.provision.Retry(ctx, t, id) })
+	return s.act(ctx, host.AuditRequestRetry, id, func(t tx, id string) (*host.UserProvisioningRequest, error) { return s.provision.Retry(ctx, t, id) })
 }
 
 func (s service) Cancel(ctx context.Context, id string) (*host.UserProvisioningRequest, error) {
-	return s.act(ctx, id, func(t tx, id string) (*host.UserProvisioningRequest, error) {
+	return s.act(ctx, host.AuditRequestCancel, id, func(t tx, id string) (*host.UserProvisioningRequest, error) {
 		if r, err := t.Request(ctx, id); err == nil && r.Operation == host.Reconcile {
 			return s.reconcile.Cancel(ctx, t, id)
 		}
@@ -318,19 +343,22 @@ func (s service) Cancel(ctx context.Context, id string) (*host.UserProvisioningR
 }
 
 func (s service) Complete(ctx context.Context, id, note string) (*host.UserProvisioningRequest, error) {
-	return s.act(ctx, id, func(t tx, id string) (*host.UserProvisioningRequest, error) {
+	return s.act(ctx, host.AuditRequestComplete, id, func(t tx, id string) (*host.UserProvisioningRequest, error) {
 		return s.provision.CompleteManually(ctx, t, id, cmp.Or(note, "a person has done it"))
 	})
 }
 
 func (s service) Commit(ctx context.Context, id string) (*host.UserProvisioningRequest, error) {
-	return s.act(ctx, id, func(t tx, id string) (*host.UserProvisioningRequest, error) { return s.reconcile.Commit(ctx, t, id) })
+	return s.act(ctx, host.AuditReconcileCommit, id, func(t tx, id string) (*host.UserProvisioningRequest, error) { return s.reconcile.Commit(ctx, t, id) })
 }
 
 func (s service) Reconcile(ctx context.Context, app string, o api.ReconcileOptions) (r *host.UserProvisioningRequest, err error) {
 	err = s.store.Update(ctx, func(t *store.Tx) error {
 		r, err = s.reconcile.Start(ctx, tx{Tx: t, d: s.daemon}, app, reconcile.RunOptions{Filter: o.Filter, Mode: o.Mode, Commit: o.Commit})
-		return err
+		if err != nil {
+			return err
+		}
+		return s.auditRequest(ctx, t, host.AuditReconcileStart, r, map[string]any{"mode": o.Mode, "commit": o.Commit})
 	})
 	return r, err
 }
@@ -358,15 +386,19 @@ func (s service) Accounts(ctx context.Context, f api.AccountFilter) (list []*hos
 
 // changeAccount changes how an account is linked. It is a person's word, so
 // later runs keep it.
-func (s service) changeAccount(ctx context.Context, id string, change func(t *store.Tx, a *host.UserProvAccount) error) (a *host.UserProvAccount, err error) {
+func (s service) changeAccount(ctx context.Context, action host.AuditAction, id string, change func(t *store.Tx, a *host.UserProvAccount) error) (a *host.UserProvAccount, err error) {
 	err = s.store.Update(ctx, func(t *store.Tx) error {
 		if a, err = findAccount(ctx, t, id); err != nil {
 			return err
 		}
+		before := linkOf(a)
 		if err := change(t, a); err != nil {
 			return err
 		}
-		return t.PutAccount(ctx, a)
+		if err := t.PutAccount(ctx, a); err != nil {
+			return err
+		}
+		return s.audit(ctx, t, action, host.AuditObject{Kind: "account", Name: a.Name()}, map[string]any{"app": a.AppName, "before": before, "after": linkOf(a)})
 	})
 	return a, err
 }
@@ -383,7 +415,7 @@ func findAccount(ctx context.Context, t *store.Tx, id string) (*host.UserProvAcc
 }
 
 func (s service) Link(ctx context.Context, id, user string) (*host.UserProvAccount, error) {
-	return s.changeAccount(ctx, id, func(t *store.Tx, a *host.UserProvAccount) error {
+	return s.changeAccount(ctx, host.AuditAccountLink, id, func(t *store.Tx, a *host.UserProvAccount) error {
 		u, err := findUser(ctx, t, user)
 		if err != nil {
 			return err
@@ -401,14 +433,14 @@ func (s service) Link(ctx context.Context, id, user string) (*host.UserProvAccou
 }
 
 func (s service) Unlink(ctx context.Context, id string) (*host.UserProvAccount, error) {
-	return s.changeAccount(ctx, id, func(_ *store.Tx, a *host.UserProvAccount) error {
+	return s.changeAccount(ctx, host.AuditAccountUnlink, id, func(_ *store.Tx, a *host.UserProvAccount) error {
 		a.UserId, a.LinkState, a.IsKnownLink, a.Candidates = "", host.Orphaned, true, nil
 		return nil
 	})
 }
 
 func (s service) Ignore(ctx context.Context, id string) (*host.UserProvAccount, error) {
-	return s.changeAccount(ctx, id, func(_ *store.Tx, a *host.UserProvAccount) error {
+	return s.changeAccount(ctx, host.AuditAccountIgnore, id, func(_ *store.Tx, a *host.UserProvAccount) error {
 		a.LinkState, a.IsKnownLink, a.Candidates = host.Ignored, true, nil
 		return nil
 	})

@@ -109,8 +109,10 @@ func Handler(s Service, version string) http.Handler {
 	effects(a, s)
 	credentials(a, s)
 	notices(a, s)
+	audit(a, s)
 	mux.HandleFunc("POST /api/v1/users/import", importUsers(s))
 	mux.HandleFunc("POST /api/v1/apps/{app}/accounts/import", importAccounts(s))
+	mux.HandleFunc("GET /api/v1/audit/export", exportAudit(s))
 	return withActor(dryRun(s, mux))
 }
 

@@ -21,6 +21,7 @@ type Service interface {
 	EffectService
 	CredentialService
 	NoticeService
+	AuditService
 
 	Status(ctx context.Context) (Status, error)
 

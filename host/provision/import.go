@@ -30,6 +30,9 @@ type ImportOptions struct {
 	Smallest     int64
 	// Progress is told how many rows are done; may be nil.
 	Progress func(done, total int64)
+	// Imported is called at the end of the transaction, and may refuse it; may be
+	// nil.
+	Imported func(context.Context, Tx, ImportResult) error
 }
 
 // ImportResult counts what an import did.
@@ -84,6 +87,9 @@ func (e *Engine) Import(ctx context.Context, in io.Reader, o ImportOptions) (Imp
 		}
 		result = run.result
 		result.Refused, result.Errors = run.wrong.count, run.wrong.list()
+		if o.Imported != nil {
+			return o.Imported(ctx, tx, result)
+		}
 		return nil
 	})
 	return result, err
