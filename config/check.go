@@ -52,6 +52,9 @@ func (c *Config) check() []Problem {
 			}
 		}
 	}
+	if c.Database.Copies < 0 {
+		k.fail("database.copies", "%d is less than none; 0 makes no copies", c.Database.Copies)
+	}
 	k.address("listen.api", c.Listen.API)
 	k.address("listen.metrics", c.Listen.Metrics)
 	k.link("listen.public_url", c.Listen.PublicURL)

@@ -52,7 +52,8 @@ func (c *Config) Digest() string { return c.digest }
 
 // Database says where the records are.
 type Database struct {
-	URL string `yaml:"url" doc:"sqlite:///path or postgres://user@host/name. Without it: provost.db in data_dir."`
+	URL    string `yaml:"url" doc:"sqlite:///path or postgres://user@host/name. Without it: provost.db in data_dir."`
+	Copies int    `yaml:"copies" default:"3" doc:"How many copies of a SQLite database are kept beside it that were made before an upgrade changed its schema; 0 makes none."`
 }
 
 // Listen says where the daemon listens.

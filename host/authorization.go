@@ -89,6 +89,10 @@ type AuthorizationRequest struct {
 	ExpiresDate time.Time
 }
 
+// LeaseOfRestored holds the leases of authorizations in a database that was
+// restored from a backup: their tokens may have been exchanged since.
+const LeaseOfRestored = "restored"
+
 const authorizationTarget = "authorization:"
 
 // AuthorizationTarget is what a request waits for that needs an authorization

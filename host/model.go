@@ -67,6 +67,8 @@ type UserProvisioningConfig struct {
 	OnUpdateAttributes []string           `json:"OnUpdateAttributes,omitempty" bun:"type:json"`
 	ReconFilter        string             `json:"ReconFilter,omitempty"`
 	LastReconDateTime  *time.Time         `json:"LastReconDateTime,omitempty"`
+	// LastWholeReconDateTime is when a run over all accounts was last committed.
+	LastWholeReconDateTime *time.Time `json:"LastWholeReconDateTime,omitempty"`
 	// LastReconToken is what the last full or delta run left for the next
 	// delta.
 	LastReconToken string `json:"LastReconToken,omitempty"`

@@ -38,6 +38,7 @@ var mayImport = map[string][]string{
 	"host/api":       {"host"},
 	"host/metrics":   {"host"},
 	"host/notice":    {"host", "host/secret"},
+	"host/backup":    {"host"},
 }
 
 func TestImportsPointOneWay(t *testing.T) {

@@ -103,7 +103,7 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 	if err := d.measure(); err != nil {
 		return nil, err
 	}
-	if d.store, err = store.Open(ctx, cfg.Database.URL, store.Options{Logger: log, Observe: d.observeTransaction}); err != nil {
+	if d.store, err = store.Open(ctx, cfg.Database.URL, store.Options{Logger: log, Copies: cfg.Database.Copies, Observe: d.observeTransaction}); err != nil {
 		return nil, err
 	}
 	d.egress = egress{rules: func() []string { return d.current.Load().config.Trace.Mask }, Egress: callout.New(callout.Options{Logger: log, Observe: d.observeCallout, Own: d.isListener,
@@ -348,7 +348,7 @@ func (d *daemon) mirror(ctx context.Context, cfg *config.Config) error {
 			c := provisioningConfig(app)
 			c.ConnectedAppId, c.MasterLabel = a.Id, label
 			if old := before[app.Name]; old != nil {
-				c.LastReconDateTime, c.LastReconToken = old.LastReconDateTime, old.LastReconToken
+				c.LastReconDateTime, c.LastReconToken, c.LastWholeReconDateTime = old.LastReconDateTime, old.LastReconToken, old.LastWholeReconDateTime
 				delete(before, app.Name)
 			}
 			if err := tx.PutConfig(ctx, c); err != nil {

@@ -42,6 +42,9 @@ type Tx interface {
 	// UncertainDelete names a Delete of a lane that ended without anybody knowing
 	// whether it was done; "" for none.
 	UncertainDelete(ctx context.Context, app, userID string) (string, error)
+	// Restored is when the database was last restored from a backup, the zero time
+	// for never.
+	Restored() time.Time
 	InsertLog(ctx context.Context, l *host.UserProvisioningLog) error
 
 	Account(ctx context.Context, id string) (*host.UserProvAccount, error)

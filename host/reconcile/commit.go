@@ -261,6 +261,9 @@ func (e *Engine) end(ctx context.Context, r *host.UserProvisioningRequest) error
 			return err
 		}
 		if whole(r) {
+			if err := tx.TouchWholeRun(ctx, r.AppName, now); err != nil {
+				return err
+			}
 			if err := e.wholeRunEnded(ctx, tx, r.AppName); err != nil {
 				return err
 			}

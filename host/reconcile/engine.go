@@ -20,6 +20,8 @@ import (
 type Tx interface {
 	Config(ctx context.Context, app string) (*host.UserProvisioningConfig, error)
 	TouchConfig(ctx context.Context, app string, at time.Time, token string) error
+	// TouchWholeRun notes that a run over all accounts was committed.
+	TouchWholeRun(ctx context.Context, app string, at time.Time) error
 
 	InsertRequest(ctx context.Context, r *host.UserProvisioningRequest) error
 	Request(ctx context.Context, id string) (*host.UserProvisioningRequest, error)

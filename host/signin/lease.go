@@ -149,6 +149,10 @@ func (s *SignIn) judge(a *host.Authorization, t *tokens, refused string, now tim
 		// Who had the lease died between the question and the answer. A refresh
 		// token that may have been used is not used again: the server would take
 		// us for a thief and revoke everything.
+		if a.LeaseHolder == host.LeaseOfRestored {
+			again("the database was restored from a backup, and the server may have given other tokens since")
+			break
+		}
 		again("a refresh was cut off, and nobody knows whether the server has given other tokens")
 		return true
 	}

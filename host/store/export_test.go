@@ -15,3 +15,22 @@ func (s *Store) Waiting() int {
 
 // CountsOfAccounts are the queries that count accounts.
 var CountsOfAccounts = []string{countLinkStates, countDrifted, countUndecided}
+
+// UpTo makes this the binary of an older version until undo is called.
+func UpTo(version int) (undo func()) {
+	all := migrations
+	for i, m := range all {
+		if m.version > version {
+			migrations = all[:i:i]
+			break
+		}
+	}
+	return func() { migrations = all }
+}
+
+// WithoutPrograms hides PostgreSQL's programs where Debian puts them.
+func WithoutPrograms() (undo func()) {
+	where := debianPrograms
+	debianPrograms = "/nowhere/"
+	return func() { debianPrograms = where }
+}

@@ -9,11 +9,11 @@ import (
 	"database/sql"
 	"errors"
 	"log/slog"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/gofrs/flock"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -37,6 +37,9 @@ type Options struct {
 	Rehearse bool
 	// Observe is told of each transaction when it is over; nil for none.
 	Observe func(Transaction)
+	// Copies is how many copies of a SQLite database are kept that were made before
+	// its schema was changed; 0 makes none.
+	Copies int
 }
 
 // Store is one organisation's database.
@@ -52,6 +55,9 @@ type Store struct {
 	configs  sync.Map
 	rehearse bool
 	observe  func(Transaction)
+	// copies is Options.Copies, restored what [Tx.Restored] says.
+	copies   int
+	restored time.Time
 	combiner combiner // on SQLite
 }
 
@@ -74,15 +80,19 @@ func Open(ctx context.Context, databaseURL string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.rehearse, s.observe = o.Rehearse, o.Observe
-	if err := s.prepare(ctx, o.Logger); err != nil {
+	s.rehearse, s.observe, s.copies = o.Rehearse, o.Observe, o.Copies
+	err = s.prepare(ctx, o.Logger)
+	if err == nil {
+		err = s.readRestored(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(s.explain(err), s.Close())
 	}
 	return s, nil
 }
 
 func openSQLite(databaseURL string) (*Store, error) {
-	path := strings.TrimPrefix(strings.TrimPrefix(databaseURL, "sqlite:"), "//")
+	path := sqlitePath(databaseURL)
 	if strings.HasPrefix(path, ":memory:") {
 		return nil, host.Errorf(host.InvalidInput, "database.url %q keeps nothing: what is stored must outlive the process; write sqlite:///var/lib/provost/provost.db", databaseURL)
 	}
@@ -100,7 +110,7 @@ func openSQLite(databaseURL string) (*Store, error) {
 	if !held {
 		return nil, host.Errorf(host.Unavailable, "the database %s is in use by another provost; stop it, or talk to it through its socket", path)
 	}
-	file := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}).String()
+	file := sqliteFile(path)
 	pragmas := "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=foreign_keys(1)"
 	s := &Store{dialect: "sqlite", url: databaseURL, lock: lock, combiner: combiner{longest: longestCombined}}
 	if s.write, err = sql.Open("provost-sqlite", file+pragmas+"&_txlock=immediate"); err != nil {
@@ -134,6 +144,25 @@ func (s *Store) prepare(ctx context.Context, log *slog.Logger) error {
 	if s.dialect == "postgres" {
 		return s.preparePostgres(ctx, log)
 	}
+	m, err := rivermigrate.New(riversqlite.New(s.write), &rivermigrate.Config{Logger: log})
+	if err != nil {
+		return err
+	}
+	version, err := versionOf(ctx, s.write, s.dialect)
+	if err != nil {
+		return err
+	}
+	if version > 0 && version <= schemaVersion() && s.copies > 0 {
+		queue, err := m.Validate(ctx, nil)
+		if err != nil {
+			return err
+		}
+		if version < schemaVersion() || !queue.OK {
+			if err := s.keepBefore(ctx, version, s.copies, log); err != nil {
+				return err
+			}
+		}
+	}
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -143,10 +172,6 @@ func (s *Store) prepare(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	if err := tx.Commit(); err != nil {
-		return err
-	}
-	m, err := rivermigrate.New(riversqlite.New(s.write), &rivermigrate.Config{Logger: log})
-	if err != nil {
 		return err
 	}
 	_, err = m.Migrate(ctx, rivermigrate.DirectionUp, nil)
