@@ -52,13 +52,14 @@ lint: $(DIST) ## gofmt, vet, staticcheck, generated files up to date
 	@$(GO) tool staticcheck ./...
 	@$(GO) run ./cmd/contractgen -check
 	@$(GO) run ./cmd/configgen -check
+	@$(GO) run ./cmd/metricsgen -check
 
 .PHONY: fmt
 fmt: ## format the sources
 	@gofmt -w $(GO_FILES)
 
 .PHONY: generate
-generate: ## the contract's and the config's JSON Schemas from the Go types
+generate: ## the contract's and the config's JSON Schemas and the list of metrics from the Go code
 	@$(GO) generate ./...
 
 .PHONY: clean

@@ -58,6 +58,7 @@ func (c *Config) check() []Problem {
 	k.address("listen.api", c.Listen.API)
 	k.address("listen.metrics", c.Listen.Metrics)
 	k.link("listen.public_url", c.Listen.PublicURL)
+	k.metrics(c.Metrics)
 	var identities []string
 	for name, is := range map[string]bool{"identity_file": c.Secrets.IdentityFile != "", "identity_env": c.Secrets.IdentityEnv != "", "identity_command": len(c.Secrets.IdentityCommand) > 0,
 		"identity_systemd": c.Secrets.IdentitySystemd != ""} {

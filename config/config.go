@@ -22,6 +22,7 @@ type Config struct {
 	Database    Database     `yaml:"database" doc:"Where users, requests and accounts are kept."`
 	DataDir     string       `yaml:"data_dir" default:"data" path:"dir" doc:"Directory for the SQLite database, the socket and the cache of compiled connectors. A relative path begins at the configuration file."`
 	Listen      Listen       `yaml:"listen" doc:"Where the daemon listens."`
+	Metrics     Metrics      `yaml:"metrics" doc:"Who may scrape the metrics."`
 	Log         Log          `yaml:"log" doc:"What is logged."`
 	Secrets     Secrets      `yaml:"secrets" doc:"The identity that opens sealed secrets."`
 	Users       Users        `yaml:"users" doc:"The organisation's people."`

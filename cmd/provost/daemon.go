@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
@@ -517,14 +516,11 @@ func (d *daemon) listen(ctx context.Context, cfg *config.Config) error {
 	fromOutside.Handle("/", loopbackOnly(d.handler()))
 	fromOutside.Handle("GET "+api.CallbackPath, d.handler())
 	var listeners []netip.AddrPort
-	metricsMux := http.NewServeMux()
-	metricsMux.Handle("GET /metrics", promhttp.HandlerFor(d.registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
-	metricsMux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	metricsMux.HandleFunc("GET /readyz", d.ready)
+	guard := &scrapeGuard{d: d}
 	for _, one := range []struct {
 		key, address string
 		handler      http.Handler
-	}{{"api", cfg.Listen.API, fromOutside}, {"metrics", cfg.Listen.Metrics, metricsMux}} {
+	}{{"api", cfg.Listen.API, fromOutside}, {"metrics", cfg.Listen.Metrics, guard.handler()}} {
 		if one.address == "" {
 			continue
 		}
@@ -535,6 +531,12 @@ func (d *daemon) listen(ctx context.Context, cfg *config.Config) error {
 		}
 		if own, ok := l.Addr().(*net.TCPAddr); ok {
 			listeners = append(listeners, own.AddrPort())
+		}
+		if one.key == "metrics" {
+			if l, listenErr = guard.listener(ctx, l); listenErr != nil {
+				err = errors.Join(err, listenErr)
+				continue
+			}
 		}
 		begin(one.key, l, one.handler)
 	}

@@ -130,7 +130,7 @@ func (d *daemon) metricState(context.Context) (metrics.State, error) {
 		s.Instances[name] = metrics.Instances{All: p.Instances, Idle: p.Idle, Waiting: p.Waiting, Waits: p.Waits, Refusals: p.Refusals, Resets: p.Resets, ResetTime: p.ResetTime}
 	}
 	for _, c := range d.catalogue.List() {
-		s.Loaded = append(s.Loaded, metrics.Loaded{Connector: c.Name, Version: c.Version, Digest: c.Digest, At: c.LoadedAt, Refused: c.LastError != ""})
+		s.Loaded = append(s.Loaded, metrics.Loaded{Connector: c.Name, Version: c.Version, Digest: c.Digest, State: string(c.State), At: c.LoadedAt, Refused: c.LastError != ""})
 	}
 	for name, p := range d.store.Pools() {
 		s.Pools[name] = metrics.Pool{Open: p.OpenConnections, InUse: p.InUse, Most: p.MaxOpenConnections, Waits: p.WaitCount, Waited: p.WaitDuration}

@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
+//go:generate go run ../../cmd/metricsgen
+
 // Options are for [New].
 type Options struct {
 	Build Build

@@ -28,11 +28,16 @@ type Instances struct {
 // Loaded is a connector of the configuration.
 type Loaded struct {
 	Connector, Version, Digest string
+	// State is one of ConnectorStates.
+	State string
 	// At is when the version that runs was loaded; zero for none.
 	At time.Time
 	// Refused: the newest attempt to load failed.
 	Refused bool
 }
+
+// ConnectorStates are the states of a connector.
+var ConnectorStates = []string{"serving", "loading", "quarantined", "failed"}
 
 // Pool is a pool of connections to the database.
 type Pool struct {

@@ -27,7 +27,7 @@ type stored struct {
 	descs   []*prometheus.Desc
 
 	instances, waiting, waits, refusals, resets, resetTime, memory *prometheus.Desc
-	info, loadedAt, refused                                        *prometheus.Desc
+	info, loadedAt, refused, state                                 *prometheus.Desc
 	poolOpen, poolBusy, poolMost, poolWaits, poolWaited            *prometheus.Desc
 
 	up, countedAt, countTime, databaseBytes  *prometheus.Desc
@@ -55,21 +55,23 @@ func newStored(f *registrar, o Options) {
 		waits:     counter("provost_connector_waits_total", "Calls that had to wait for an instance.", "connector"),
 		refusals:  counter("provost_connector_wait_refusals_total", "Calls that waited for an instance in vain.", "connector"),
 		resets:    counter("provost_connector_resets_total", "Times that an instance was put back into its pristine state.", "connector"),
-		resetTime: counter("provost_connector_reset_seconds_total", "Time that this took.", "connector"),
+		resetTime: counter("provost_connector_reset_seconds_total", "Time that putting instances back into their pristine state took.", "connector"),
 		memory:    gauge("provost_sandbox_memory_bytes", "Memory of all instances of connectors."),
 		info:      gauge("provost_connector_info", "1, with the version that runs and the SHA-256 of its file.", "connector", "version", "digest"),
 		loadedAt:  gauge("provost_connector_loaded_timestamp_seconds", "When the version that runs was loaded.", "connector"),
 		refused:   gauge("provost_connector_load_refused", "1 while the newest version of a connector has been refused; the one before goes on, if there was one.", "connector"),
 
+		state: gauge("provost_connector_state", "1 for the state of a connector: serving, loading, quarantined or failed (none of its builds could be loaded).", "connector", "state"),
+
 		poolOpen:   gauge("provost_database_connections", "Connections to the database, by pool (read, write; one for both on PostgreSQL).", "pool"),
-		poolBusy:   gauge("provost_database_connections_in_use", "Connections that are in use.", "pool"),
-		poolMost:   gauge("provost_database_connections_max", "Most connections that there may be.", "pool"),
-		poolWaits:  counter("provost_database_connection_waits_total", "Times that a connection was waited for.", "pool"),
-		poolWaited: counter("provost_database_connection_wait_seconds_total", "Time that connections were waited for.", "pool"),
+		poolBusy:   gauge("provost_database_connections_in_use", "Connections to the database that are in use.", "pool"),
+		poolMost:   gauge("provost_database_connections_max", "Most connections to the database that there may be.", "pool"),
+		poolWaits:  counter("provost_database_connection_waits_total", "Times that a connection to the database was waited for.", "pool"),
+		poolWaited: counter("provost_database_connection_wait_seconds_total", "Time that connections to the database were waited for.", "pool"),
 
 		up:            gauge("provost_database_up", "Whether the database answered when it was last asked: 1, or 0. While it is 0 nothing is shown that is counted there."),
 		countedAt:     gauge("provost_counted_timestamp_seconds", "When what is counted in the database was last counted."),
-		countTime:     gauge("provost_count_duration_seconds", "Time that this took; it is done a tenth of the time at most."),
+		countTime:     gauge("provost_count_duration_seconds", "Time that counting in the database took; it is done a tenth of the time at most."),
 		databaseBytes: kept("provost_database_size_bytes", "Size of the database."),
 
 		queueDepth: kept("provost_queue_depth", "Jobs that wait or run, by queue.", "queue"),
@@ -78,12 +80,12 @@ func newStored(f *registrar, o Options) {
 		requests: kept("provost_requests", "Requests, by app and state; those that were pruned count.", "app", "state"),
 		open: kept("provost_requests_open", "Requests that have not ended, by what they wait for: worker (their turn), later (a time), target (one that is down or busy), authorization, approval, review, resume (all four for a person), or nothing.",
 			"app", "waits_for"),
-		openAge: kept("provost_requests_oldest_age_seconds", "Age of the oldest of these, from when it was made or was due; 0 where there is none.", "app", "waits_for"),
+		openAge: kept("provost_requests_oldest_age_seconds", "Age of the oldest request that has not ended, by what it waits for, from when it was made or was due; 0 where there is none.", "app", "waits_for"),
 
 		runs:        kept("provost_reconcile_runs", "Reconciliations under way, by state.", "app", "state"),
 		runPages:    kept("provost_reconcile_run_pages", "Pages that the reconciliations under way have collected.", "app"),
-		runAccounts: kept("provost_reconcile_run_accounts", "Accounts that they have collected.", "app"),
-		runExpected: kept("provost_reconcile_run_expected_accounts", "Accounts that the target said there are; 0 where it did not.", "app"),
+		runAccounts: kept("provost_reconcile_run_accounts", "Accounts that the reconciliations under way have collected.", "app"),
+		runExpected: kept("provost_reconcile_run_expected_accounts", "Accounts that the targets of the reconciliations under way said there are; 0 where they did not.", "app"),
 		reconciled:  kept("provost_reconcile_last_commit_timestamp_seconds", "When a run of an app was last committed.", "app"),
 
 		accounts:    kept("provost_accounts", "Known accounts, by app and link state.", "app", "link_state"),
@@ -155,6 +157,9 @@ func (s *stored) collectState(ch chan<- prometheus.Metric, now State) {
 	}
 	for _, l := range now.Loaded {
 		gauge(ch, s.refused, number(l.Refused), l.Connector)
+		for _, st := range ConnectorStates {
+			gauge(ch, s.state, number(l.State == st), l.Connector, st)
+		}
 		if !l.At.IsZero() {
 			gauge(ch, s.info, 1, l.Connector, clean(l.Version), clean(l.Digest))
 			gauge(ch, s.loadedAt, timestamp(l.At), l.Connector)
