@@ -111,6 +111,14 @@ func (c *Config) check() []Problem {
 	for i := range c.Apps {
 		c.checkApp(&k, &c.Apps[i], entryKey("apps", c.Apps[i].Name, i))
 	}
+	k.rate("log.plugin_lines", c.Log.PluginLines)
+	var plugins []string
+	for _, p := range c.Plugins {
+		plugins = append(plugins, p.Name)
+	}
+	for i := range c.Log.Connectors {
+		k.named(entryKey("log.connectors", c.Log.Connectors[i].Name, i)+".name", "plugin", c.Log.Connectors[i].Name, plugins)
+	}
 	for i := range c.Notify {
 		checkChannel(&k, &c.Notify[i], entryKey("notify", c.Notify[i].Name, i))
 	}

@@ -69,6 +69,15 @@ type Listen struct {
 type Log struct {
 	Level  string `yaml:"level" default:"info" enum:"debug,info,warn,error" doc:"Least level that is logged."`
 	Format string `yaml:"format" default:"auto" enum:"auto,text,json" doc:"auto is text on a terminal and JSON elsewhere."`
+
+	PluginLines Rate           `yaml:"plugin_lines" default:"100/s" doc:"Most lines that each connector may log; what is beyond is dropped, and counted."`
+	Connectors  []ConnectorLog `yaml:"connectors" doc:"Levels of single connectors: of what they log, and of what is logged of them."`
+}
+
+// ConnectorLog is the level of one connector.
+type ConnectorLog struct {
+	Name  string `yaml:"name" required:"true" doc:"Name of the connector in plugins."`
+	Level string `yaml:"level" required:"true" enum:"debug,info,warn,error" doc:"Least level that is logged."`
 }
 
 // Secrets says where the age identities are that open sealed secrets, a line

@@ -305,6 +305,7 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config) error {
 	}
 	d.current.Store(next)
 	d.notices.Use(channels)
+	d.useLog(cfg.Log)
 	if old != nil {
 		for _, p := range old.config.Plugins {
 			if !named[p.Name] {

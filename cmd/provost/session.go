@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/user"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
@@ -108,19 +106,4 @@ func (s *session) open(ctx context.Context, work bool, with func(context.Context
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
 	return errors.Join(err, d.stop(stop), d.close(stop))
-}
-
-// newLogger writes text to a terminal and JSON elsewhere, unless the
-// configuration says which.
-func newLogger(c config.Log, w io.Writer) *slog.Logger {
-	var level slog.Level
-	if level.UnmarshalText([]byte(c.Level)) != nil {
-		level = slog.LevelInfo
-	}
-	o := &slog.HandlerOptions{Level: level}
-	f, isFile := w.(*os.File)
-	if c.Format == "text" || c.Format != "json" && isFile && term.IsTerminal(int(f.Fd())) {
-		return slog.New(slog.NewTextHandler(w, o))
-	}
-	return slog.New(slog.NewJSONHandler(w, o))
 }

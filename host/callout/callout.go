@@ -206,8 +206,8 @@ func (e *Egress) Do(ctx context.Context, caller Caller, r Request) Response {
 		seen.Credential = ""
 	}
 	e.options.Observe(seen)
-	level := slog.LevelInfo
-	if answer.Err != nil {
+	level := slog.LevelDebug // the attempt's line says how it ended
+	if answer.Refused {
 		level = slog.LevelWarn
 	}
 	if !e.options.Logger.Enabled(ctx, level) {
@@ -220,11 +220,11 @@ func (e *Egress) Do(ctx context.Context, caller Caller, r Request) Response {
 	if caller.Version != "" {
 		attrs = append(attrs, "version", caller.Version)
 	}
+	what := "callout"
 	if answer.Err != nil {
-		e.options.Logger.WarnContext(ctx, "callout failed", append(attrs, "error", answer.Err.Message)...)
-	} else {
-		e.options.Logger.InfoContext(ctx, "callout", attrs...)
+		what, attrs = "callout failed", append(attrs, "error", answer.Err.Message)
 	}
+	e.options.Logger.Log(ctx, level, what, attrs...)
 	return answer
 }
 

@@ -118,7 +118,8 @@ func call[T any](ctx context.Context, k *Connector, op pdk.Operation, in pdk.Inp
 	started := o.Now()
 	r := &recorder{connector: k, in: in, mask: masker(in.Secrets)}
 	r.trace = host.CallTrace{Connector: k.label(), Digest: k.Digest(), Operation: string(op)}
-	r.log = o.Logger.With("connector", k.label(), "operation", string(op), "request", in.UserProvisioningRequestId)
+	r.log = o.Logger.With("connector", k.name, "version", k.description.Version, "operation", string(op), "request", in.UserProvisioningRequestId)
+	r.lines = k.catalogue.linesOf(k.name)
 
 	var usage sandbox.Usage
 	limit, called := "", false
@@ -157,6 +158,7 @@ func call[T any](ctx context.Context, k *Connector, op pdk.Operation, in pdk.Inp
 		}
 		return v, nil
 	}()
+	r.lines.told(r.log, o.Now(), time.Second)
 	if o.Observe != nil {
 		o.Observe(Observation{
 			Connector: k.name, Version: k.description.Version, Operation: string(op),
@@ -198,6 +200,7 @@ type recorder struct {
 	in        pdk.Input
 	mask      *strings.Replacer
 	log       *slog.Logger
+	lines     *lines
 
 	mu    sync.Mutex
 	trace host.CallTrace
@@ -262,13 +265,14 @@ func (r *recorder) record(method string, answer *sandbox.HTTPResponse, callout h
 }
 
 func (r *recorder) line(level slog.Level, line string) {
-	line = r.mask.Replace(line)
+	// What is taken out could have parted a secret.
+	line = r.mask.Replace(cleanLine(r.mask.Replace(line)))
 	r.mu.Lock()
 	if len(r.trace.Logs) < maxLogLines {
 		r.trace.Logs = append(r.trace.Logs, logLine(level, line))
 	}
 	r.mu.Unlock()
-	r.log.Log(context.Background(), level, line)
+	r.lines.log(r.log, r.connector.catalogue.options.Now(), level, line)
 }
 
 func logLine(level slog.Level, line string) string { return level.String() + " " + line }

@@ -91,6 +91,9 @@ type Catalogue struct {
 	live    map[*Connector]struct{} // every connector whose module is open
 	closed  bool
 	judging sync.WaitGroup
+	// lines bound what the connectors log, by name.
+	lines          map[string]*lines
+	linesPerSecond float64
 }
 
 // entry is what is known of one name.
@@ -466,6 +469,7 @@ func (c *Catalogue) Close(ctx context.Context) error {
 		c.Remove(name)
 	}
 	c.judging.Wait()
+	c.tellDropped()
 	for _, k := range live {
 		select {
 		case <-k.gone:

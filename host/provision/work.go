@@ -57,6 +57,7 @@ func (e *Engine) Work(ctx context.Context, id string) error {
 			return ctx.Err()
 		}
 	}
+	began := e.Now()
 	answer := e.perform(ctx, a)
 	if ctx.Err() != nil && answer.err != nil {
 		// The daemon stops: the attempt stays in flight, and whoever goes on
@@ -76,6 +77,9 @@ func (e *Engine) Work(ctx context.Context, id string) error {
 	})
 	if host.CodeOf(err) == host.Conflict {
 		return e.fenced(store, a, err)
+	}
+	if err == nil {
+		e.tell(ctx, ended.request, &answer.trace, e.Now().Sub(began))
 	}
 	if err == nil && e.Attempted != nil {
 		e.Attempted(ended.request, outcome(ended.request))

@@ -247,13 +247,15 @@ func (e *Engine) clear(ctx context.Context, r *host.UserProvisioningRequest, ste
 }
 
 func (e *Engine) end(ctx context.Context, r *host.UserProvisioningRequest) error {
-	return e.Store.Update(ctx, func(tx Tx) error {
+	var ended host.UserProvisioningRequest
+	err := e.Store.Update(ctx, func(tx Tx) error {
 		if err := tx.AdvanceRun(ctx, r.Id, r.State, r.ReconOffset, ""); err != nil {
 			return err
 		}
 		now := e.Now().UTC()
 		next := *r
 		next.State, next.CompletedDate, next.ReconOffset = host.StateCompleted, &now, ""
+		ended = next
 		if err := tx.UpdateRequest(ctx, &next, r.Attempt); err != nil {
 			return err
 		}
@@ -273,4 +275,8 @@ func (e *Engine) end(ctx context.Context, r *host.UserProvisioningRequest) error
 		}
 		return tx.ClearRun(ctx, r.Id)
 	})
+	if err == nil {
+		e.tell(ctx, &ended)
+	}
+	return err
 }

@@ -273,7 +273,11 @@ func (e *Engine) Work(ctx context.Context, id string) error {
 			err = e.analyze(ctx, r, rules)
 		case host.StateAnalyzed:
 			if !r.CommitWhenAnalyzed {
-				return e.complete(ctx)
+				if err := e.complete(ctx); err != nil {
+					return err
+				}
+				e.tell(ctx, r)
+				return nil
 			}
 			var held bool
 			if held, err = e.hold(ctx, r); held || err != nil {
@@ -350,10 +354,12 @@ func (e *Engine) step(ctx context.Context, r *host.UserProvisioningRequest, to h
 
 // fail ends a run that can't go on.
 func (e *Engine) fail(ctx context.Context, r *host.UserProvisioningRequest, cause *host.Error) error {
-	return e.Store.Update(ctx, func(tx Tx) error {
+	var ended host.UserProvisioningRequest
+	err := e.Store.Update(ctx, func(tx Tx) error {
 		now := e.Now().UTC()
 		next := *r
 		next.State, next.CompletedDate, next.ErrorCode, next.ErrorMessage = host.StateFailed, &now, cause.Code, cause.Error()
+		ended = next
 		if err := tx.UpdateRequest(ctx, &next, r.Attempt); err != nil {
 			return err
 		}
@@ -368,6 +374,10 @@ func (e *Engine) fail(ctx context.Context, r *host.UserProvisioningRequest, caus
 		}
 		return tx.CompleteJob(ctx)
 	})
+	if err == nil {
+		e.tell(ctx, &ended)
+	}
+	return err
 }
 
 func (e *Engine) log(ctx context.Context, tx Tx, r *host.UserProvisioningRequest, status, details string, trace *host.CallTrace) error {

@@ -58,8 +58,10 @@ func (e *Engine) quarantine(ctx context.Context, tx Tx, r *host.UserProvisioning
 // hold puts a run into quarantine that may not be committed by itself, and ends
 // its job.
 func (e *Engine) hold(ctx context.Context, r *host.UserProvisioningRequest) (held bool, err error) {
+	because := ""
 	err = e.Store.Update(ctx, func(tx Tx) error {
 		why, err := e.guard(ctx, tx, r)
+		because = why
 		if held = why != ""; err != nil || !held {
 			return err
 		}
@@ -68,6 +70,11 @@ func (e *Engine) hold(ctx context.Context, r *host.UserProvisioningRequest) (hel
 		}
 		return tx.CompleteJob(ctx)
 	})
+	if err == nil && held {
+		waits := *r
+		waits.Quarantine = because
+		e.tell(ctx, &waits)
+	}
 	return held, err
 }
 
