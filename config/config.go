@@ -292,8 +292,8 @@ type Proxy struct {
 // CredentialLimits bound what the target may send, and what it is sent.
 type CredentialLimits struct {
 	MaxResponse Size          `yaml:"max_response" default:"16MiB" doc:"Largest response body."`
-	Rate        Rate          `yaml:"rate" doc:"Most attempts, such as 20/s or 600/m, of all workers on all machines together; without it as many as there are."`
-	Concurrency int           `yaml:"concurrency" doc:"Most attempts at once, of all workers on all machines together."`
+	Rate        Rate          `yaml:"rate" doc:"Most HTTP requests, such as 20/s or 600/m, of all machines together; without it as many as there are. It is kept by turns, so that there are no bursts."`
+	Concurrency int           `yaml:"concurrency" doc:"Most requests at once, of all machines together."`
 	RetryReads  bool          `yaml:"retry_reads" default:"true" doc:"A GET or HEAD that got no answer, or 502, 503 or 504, is sent again, twice at most and within a budget; false: never."`
 	Failures    int           `yaml:"failures" default:"5" doc:"So many failures of the target in a row, and it is left alone for a while: requests wait, and none fails for it."`
 	Rest        time.Duration `yaml:"rest" default:"30s" doc:"How long the target is then left alone before one attempt asks whether it is back; doubled while it is not, up to 10 minutes."`

@@ -492,10 +492,11 @@ func (c Callout) OfTarget() bool {
 	return c.WaitsFor == "" && !c.Refused && (len(c.URL) < 4 || !strings.EqualFold(c.URL[:4], "http"))
 }
 
-// Phases are the times of one HTTP request: what it took to have something to
-// sign in with, to resolve, to connect, to secure the connection, until the
+// Phases are the times of one HTTP request: how long it waited for its turn by
+// the limits of the target, what it took to have something to sign in with, to resolve, to connect, to secure the connection, until the
 // answer began, and until it ended.
 type Phases struct {
+	Turn    time.Duration `json:"TurnNanoseconds,omitempty"`
 	SignIn  time.Duration `json:"SignInNanoseconds,omitempty"`
 	Resolve time.Duration `json:"ResolveNanoseconds,omitempty"`
 	Connect time.Duration `json:"ConnectNanoseconds,omitempty"`

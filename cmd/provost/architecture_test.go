@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"host/signin":    {"host", "host/secret"},
 	"host/secret":    {"host"},
 	"host/mapping":   {"host", "pdk"},
+	"host/pace":      {"host"},
 	"host/provision": {"host", "pdk"},
 	"host/reconcile": {"host", "pdk"},
 	"host/plan":      {"host", "pdk"},

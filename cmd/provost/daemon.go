@@ -27,6 +27,7 @@ import (
 	"github.com/provosthq/provost/host/connector"
 	"github.com/provosthq/provost/host/metrics"
 	"github.com/provosthq/provost/host/notice"
+	"github.com/provosthq/provost/host/pace"
 	"github.com/provosthq/provost/host/plan"
 	"github.com/provosthq/provost/host/provision"
 	"github.com/provosthq/provost/host/queue"
@@ -45,6 +46,7 @@ type daemon struct {
 	sandbox   *sandbox.Runtime
 	egress    egress
 	artifacts *artifact.Store
+	pace      *pace.Pace
 	catalogue *connector.Catalogue
 	store     *store.Store
 	queue     *queue.Queue
@@ -105,7 +107,8 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 	if d.store, err = store.Open(ctx, cfg.Database.URL, store.Options{Logger: log, Copies: cfg.Database.Copies, Observe: d.observeTransaction}); err != nil {
 		return nil, err
 	}
-	d.egress = egress{rules: func() []string { return d.current.Load().config.Trace.Mask }, Egress: callout.New(callout.Options{Logger: log, Observe: d.observeCallout, Own: d.isListener,
+	d.pace = pace.New(pace.Options{Store: store.Pace{Store: d.store}, Logger: log})
+	d.egress = egress{rules: func() []string { return d.current.Load().config.Trace.Mask }, Egress: callout.New(callout.Options{Logger: log, Observe: d.observeCallout, Own: d.isListener, Pacer: pacer{d},
 		Store: signInStore{d.store}, TokenFetched: d.observeToken})}
 	d.catalogue = connector.New(connector.Options{Sandbox: d.sandbox, Egress: d.egress, Logger: log, Foreign: callout.Mergeable, Observe: d.observeCall, Loaded: d.observeLoad})
 	s := txStore{d}
@@ -181,6 +184,9 @@ func (d *daemon) close(ctx context.Context) error {
 	}
 	if d.egress.Egress != nil {
 		d.egress.Close()
+	}
+	if d.pace != nil {
+		d.pace.Close()
 	}
 	if d.sandbox != nil {
 		err = errors.Join(err, d.sandbox.Close(ctx))

@@ -218,7 +218,7 @@ func phasesText(c host.Callout) string {
 	for _, one := range []struct {
 		name string
 		took time.Duration
-	}{{"sign-in", c.Phases.SignIn}, {"resolve", c.Phases.Resolve}, {"connect", c.Phases.Connect}, {"tls", c.Phases.TLS}, {"wait", c.Phases.Wait}, {"read", c.Phases.Read}} {
+	}{{"its turn", c.Phases.Turn}, {"sign-in", c.Phases.SignIn}, {"resolve", c.Phases.Resolve}, {"connect", c.Phases.Connect}, {"tls", c.Phases.TLS}, {"wait", c.Phases.Wait}, {"read", c.Phases.Read}} {
 		if one.took >= 10*time.Microsecond {
 			parts = append(parts, one.name+" "+one.took.Round(10*time.Microsecond).String())
 		}

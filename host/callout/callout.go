@@ -38,6 +38,9 @@ type Options struct {
 	// Observe is told of each request when it has ended, from many goroutines at
 	// once. May be nil.
 	Observe func(Observation)
+	// Pacer holds requests over a credential to what their target may be asked; nil
+	// for no bound.
+	Pacer Pacer
 	// Own tells whether an address is one of the daemon's own listeners, which no
 	// request may go to; nil for none.
 	Own func(netip.AddrPort) bool
@@ -163,8 +166,8 @@ type Caller struct {
 	// Hosts are the operator's grants of further hosts ([CheckGrant]); they get no
 	// credential.
 	Hosts []string
-	// UserID is the user that it is done for, "" for nobody.
-	UserID string
+	// UserID is the user that it is done for, App the app; "" for nobody and none.
+	UserID, App string
 	// NoMerge: no merge field may be filled in ([Mergeable]).
 	NoMerge bool
 }
@@ -259,7 +262,12 @@ func (e *Egress) do(ctx context.Context, caller Caller, r Request) Response {
 	if err != nil {
 		return refused(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	ctx, release, waited, err := e.pace(ctx, caller)
+	if err != nil {
+		return refused(err)
+	}
+	defer release()
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout) // what it has waited for its turn is not the target's fault
 	defer cancel()
 	began := time.Now()
 	auth, err2 := c.signIn.Get(ctx, caller.UserID)
@@ -273,13 +281,16 @@ func (e *Egress) do(ctx context.Context, caller Caller, r Request) Response {
 		return c.notSignedIn(caller, err2)
 	}
 	if next != nil { // the target has done nothing yet: it did not know us
+		if err := turn(ctx); err != nil {
+			return refused(unpaced(err))
+		}
 		again := c.persist(ctx, caller, r, u, header, next)
 		if _, err := c.signIn.Again(ctx, next, again.Status, again.header, again.Body); err != nil {
 			return c.notSignedIn(caller, err)
 		}
 		answer = again
 	}
-	answer.Record.SignIn = signedIn
+	answer.Record.SignIn, answer.Record.Turn = signedIn, waited
 	return answer.withoutSecrets(c.masks.of(auth, next))
 }
 
@@ -319,6 +330,9 @@ func (c *credential) persist(ctx context.Context, caller Caller, r Request, u *u
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
+			return answer
+		}
+		if turn(ctx) != nil {
 			return answer
 		}
 	}
@@ -370,7 +384,7 @@ func (c *credential) checkRedirect(r *http.Request, via []*http.Request) error {
 	if !safe || c.SignIn.SignsURL() || via[0].Method != r.Method || len(via) > mostRedirects || !mayFollow(base, r.URL) {
 		return http.ErrUseLastResponse
 	}
-	return nil
+	return turn(r.Context())
 }
 
 // refusedHeaders are those of one connection (RFC 9110, 7.6.1), and what only

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/signin"
 	"github.com/provosthq/provost/pdk"
 )
@@ -21,8 +22,9 @@ import (
 // and over which connection. The phases are those of the last attempt; a phase
 // that there was not is 0.
 type Record struct {
-	// SignIn is what it took to have something to sign in with.
-	SignIn, Resolve, Connect, TLS time.Duration
+	// Turn is how long it waited for its turn ([Pacer]), SignIn what it took to
+	// have something to sign in with.
+	Turn, SignIn, Resolve, Connect, TLS time.Duration
 	// Wait is from the request's end to the answer's beginning, Read to its end.
 	Wait, Read time.Duration
 	// Address is who answered, Protocol how: HTTP/1.1 or HTTP/2.0.
@@ -108,6 +110,10 @@ func perform(ctx context.Context, client *http.Client, r Request, u *url.URL, he
 	defer func() { out.Record, _ = w.end() }()
 	if to := refusal(err); to != nil {
 		return refused(pdk.Errorf(pdk.PermissionDenied, "%s", to.why))
+	}
+	var known *host.Error
+	if errors.As(err, &known) && known.Code == host.RateLimited { // a redirect that had no turn
+		return refused(unpaced(err))
 	}
 	if err != nil {
 		_, reached := w.end()

@@ -211,11 +211,13 @@ type recorder struct {
 }
 
 // tenant is whose call it is when apps share a connector's instances.
-func (r *recorder) tenant() string {
-	if q := r.in.UserProvisioningRequest; q != nil && q.AppName != "" {
+func (r *recorder) tenant() string { return cmp.Or(r.app(), r.in.NamedCredDevName) }
+
+func (r *recorder) app() string {
+	if q := r.in.UserProvisioningRequest; q != nil {
 		return q.AppName
 	}
-	return r.in.NamedCredDevName
+	return ""
 }
 
 func (r *recorder) http(ctx context.Context, q *sandbox.HTTPRequest) *sandbox.HTTPResponse {
@@ -228,7 +230,7 @@ func (r *recorder) http(ctx context.Context, q *sandbox.HTTPRequest) *sandbox.HT
 	answer, callout := egress.Do(ctx, Caller{
 		Connector: r.connector.name, Version: r.connector.description.Version, Credential: r.in.NamedCredDevName,
 		RequestId: r.in.UserProvisioningRequestId, Hosts: r.connector.spec.Hosts,
-		UserId: r.in.UserId, Foreign: r.foreign(),
+		UserId: r.in.UserId, App: r.app(), Foreign: r.foreign(),
 	}, q)
 	r.saw(answer)
 	callout.URL, callout.Error = r.mask.Replace(callout.URL), r.mask.Replace(callout.Error)

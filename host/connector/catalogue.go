@@ -31,8 +31,8 @@ type Caller struct {
 	Version string
 	// Hosts may be reached besides the credential's endpoint.
 	Hosts []string
-	// UserId is the user that it is done for, "" for nobody.
-	UserId string
+	// UserId is the user that it is done for, App the app; "" for nobody and none.
+	UserId, App string
 	// Foreign: the call's input or an answer could have brought a merge field
 	// ([Options]), so that none is the connector's own.
 	Foreign bool

@@ -10,7 +10,7 @@ import (
 )
 
 // A target is what stands behind a named credential. All workers on all
-// machines treat it with the same care: so many attempts in a time, so many at
+// machines treat it with the same care: so many requests in a time, so many at
 // once, none before the time that it asked for (Retry-After), and none at all
 // while it is down, but one now and then that asks whether it is back (the
 // circuit breaker). A request that may not go on waits without a job and keeps
@@ -37,9 +37,11 @@ type TargetLimits struct {
 
 const (
 	mostRest = 10 * time.Minute
-	// mostAhead is how long a worker waits for its turn by the rate. Who would
-	// wait longer gives the worker free.
+	// mostAhead is how long a worker waits for its turn by the rate, or for one turn
+	// more where that is longer, up to mostTurn: a run that asks for page after page
+	// has reserved the next turn already. Who would wait longer gives the worker free.
 	mostAhead = 300 * time.Millisecond
+	mostTurn  = 5 * time.Second
 	// answeredEvery bounds how often an answer of a healthy target is noted.
 	answeredEvery = 2 * time.Second
 	// mostReleased is how many requests one sweep lets go on per target.
@@ -119,10 +121,11 @@ func (e *Engine) admit(ctx context.Context, tx Tx, limits []TargetLimits, r *hos
 			if t.NextDate != nil && t.NextDate.After(now) {
 				turn = *t.NextDate
 			}
-			if turn.Sub(now) > mostAhead {
+			interval := time.Duration(float64(time.Second) / l.PerSecond)
+			if turn.Sub(now) > mostAhead+min(mostTurn, interval) {
 				return admission{waitsFor: l.Name}, nil
 			}
-			next := turn.Add(time.Duration(float64(time.Second) / l.PerSecond))
+			next := turn.Add(interval)
 			t.NextDate, touched = &next, true
 			if turn.After(got.at) {
 				got.at = turn

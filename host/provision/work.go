@@ -31,6 +31,14 @@ type attempt struct {
 	before *time.Time
 }
 
+// withTurn tells who sends its first request that it has its turn already.
+func (a *attempt) withTurn(ctx context.Context) context.Context {
+	if a.at.IsZero() { // it was taken over from another worker
+		return ctx
+	}
+	return host.WithTurn(ctx)
+}
+
 // copy is an attempt whose records may be changed without changing a's.
 func (a *attempt) copy() *attempt {
 	b, r := *a, *a.request
@@ -58,7 +66,7 @@ func (e *Engine) Work(ctx context.Context, id string) error {
 		}
 	}
 	began := e.Now()
-	answer := e.perform(ctx, a)
+	answer := e.perform(a.withTurn(ctx), a)
 	if ctx.Err() != nil && answer.err != nil {
 		// The daemon stops: the attempt stays in flight, and whoever goes on
 		// takes it for uncertain.

@@ -73,7 +73,7 @@ func (e *Engine) ask(ctx context.Context, r *host.UserProvisioningRequest, app *
 				return
 			}
 		}
-		p.out, p.trace, p.err = e.Connectors.Call(ctx, app, pdk.OpReconcile, in)
+		p.out, p.trace, p.err = e.Connectors.Call(host.WithTurn(ctx), app, pdk.OpReconcile, in)
 	}()
 	return p
 }

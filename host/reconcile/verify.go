@@ -55,7 +55,7 @@ func (e *Engine) verify(ctx context.Context, r *host.UserProvisioningRequest, ap
 			if done, err := e.wait(ctx, r, app); done || err != nil {
 				return done, err
 			}
-			out, trace, err := e.Connectors.Call(ctx, app, pdk.OpRead, e.readInput(r, app, a))
+			out, trace, err := e.Connectors.Call(host.WithTurn(ctx), app, pdk.OpRead, e.readInput(r, app, a))
 			switch {
 			case ctx.Err() != nil:
 				return false, ctx.Err()

@@ -217,7 +217,7 @@ CREATE TABLE audit_chain (
 	id {bigint} PRIMARY KEY CHECK (id = 1), number {bigint} NOT NULL, hash TEXT NOT NULL, anchor_number {bigint} NOT NULL, anchor_hash TEXT NOT NULL
 );
 INSERT INTO audit_chain (id, number, hash, anchor_number, anchor_hash) VALUES (1, 0, '', 0, '')
-`, appendOnly}, {14, "notices to people, and what one machine at a time does", noticeTables, nil}, {15, "counts for who watches", countIndexes, map[string]string{"sqlite": countStatistics}}, {19, "restorations", restorationTable, nil}, {20, "builds of connectors", `
+`, appendOnly}, {14, "notices to people, and what one machine at a time does", noticeTables, nil}, {15, "counts for who watches", countIndexes, map[string]string{"sqlite": countStatistics}}, {17, "slots of targets", slotTable, nil}, {19, "restorations", restorationTable, nil}, {20, "builds of connectors", `
 CREATE TABLE connector_versions (
 	connector TEXT NOT NULL, digest TEXT NOT NULL, version TEXT NOT NULL, vendor TEXT NOT NULL, source TEXT NOT NULL, signer TEXT NOT NULL,
 	size {bigint} NOT NULL, description TEXT NOT NULL, first_date {time} NOT NULL, last_date {time} NOT NULL, loaded_by TEXT NOT NULL,

@@ -12,7 +12,7 @@ func main() {}
 
 //go:wasmexport describe
 func describe() int32 {
-	extism.OutputString(`{"name":"prober","version":"1.0.0","vendor":"Example Ltd","contractVersion":1,"operations":["describe","create"]}`)
+	extism.OutputString(`{"name":"prober","version":"1.0.0","vendor":"Example Ltd","contractVersion":1,"operations":["describe","create","reconcile"],"inputs":[{"name":"requests"}]}`)
 	return 0
 }
 
@@ -29,16 +29,38 @@ type answer struct {
 
 //go:wasmexport create
 func create() int32 {
+	answers, user, ok := send()
+	if !ok {
+		return 1
+	}
+	out, err := json.Marshal(map[string]any{"ExternalUserId": "x" + user, "attributes": map[string]any{"answers": answers}})
+	if err != nil {
+		panic(err)
+	}
+	extism.Output(out)
+	return 0
+}
+
+//go:wasmexport reconcile
+func reconcile() int32 {
+	if _, _, ok := send(); !ok {
+		return 1
+	}
+	extism.OutputString(`{"accounts":[],"reconState":"complete"}`)
+	return 0
+}
+
+func send() (answers []answer, user string, ok bool) {
 	var in struct {
+		UserID     string `json:"userId"`
 		Parameters struct {
 			Requests []request `json:"requests"`
 		} `json:"parameters"`
 	}
 	if err := json.Unmarshal(extism.Input(), &in); err != nil {
 		extism.SetErrorString(`{"type":"InvalidInput","message":"$: the input can't be read"}`)
-		return 1
+		return nil, "", false
 	}
-	var answers []answer
 	for _, r := range in.Parameters.Requests {
 		q := extism.NewHTTPRequest(extism.HTTPMethod(r.Method), r.URL)
 		for name, value := range r.Header {
@@ -47,10 +69,5 @@ func create() int32 {
 		got := q.Send()
 		answers = append(answers, answer{int(got.Status()), string(got.Body())})
 	}
-	out, err := json.Marshal(map[string]any{"ExternalUserId": "1", "attributes": map[string]any{"answers": answers}})
-	if err != nil {
-		panic(err)
-	}
-	extism.Output(out)
-	return 0
+	return answers, in.UserID, true
 }
