@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -93,6 +94,11 @@ func newDelete(s *session, noun, list string, busy func(context.Context, *client
 			case !sameFile(in, target):
 				return host.Errorf(host.Conflict, "the %s %s is declared in %s: take it away there", noun, name, in)
 			}
+			if list == "credentials" { // --force helps nobody: the configuration would be wrong
+				if apps := appsWith(now, name); len(apps) > 0 {
+					return host.Errorf(host.Conflict, "the credential %s is used by %s: give %s another first", name, strings.Join(apps, ", "), map[bool]string{true: "it", false: "them"}[len(apps) == 1])
+				}
+			}
 			next, err := config.LoadWith(main, target, nil, checkConnectors(cmd.Context()))
 			if err != nil {
 				return err
@@ -155,9 +161,20 @@ func appInUse(ctx context.Context, c *client, name string) (string, error) {
 	return "", nil
 }
 
-// credentialInUse says nothing: an app that uses a credential makes a
-// configuration without it refused.
-func credentialInUse(context.Context, *client, string) (string, error) { return "", nil }
+// appsWith are the apps that use a credential.
+func appsWith(c *config.Config, credential string) []string {
+	var list []string
+	for _, a := range c.Apps {
+		if a.Credential == credential {
+			list = append(list, "the app "+a.Name)
+		}
+	}
+	return list
+}
+
+// notBusy is for what is in use by nothing that its deletion would not have told
+// of before.
+func notBusy(context.Context, *client, string) (string, error) { return "", nil }
 
 const longestDocument = 1 << 20
 

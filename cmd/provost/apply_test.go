@@ -45,7 +45,7 @@ func TestAnAppAndItsCredentialAreAppliedAndDeleted(t *testing.T) {
 
 	r = provost("credential", "delete", "Acme", "-c", file)
 	require.Equal(t, 1, r.code)
-	require.Contains(t, r.errors, `no credential named "Acme"`, "an app uses it")
+	require.Contains(t, r.errors, "the credential Acme is used by the app acme: give it another first")
 	require.Zero(t, provost("app", "delete", "acme", "-c", file).code)
 	require.Zero(t, provost("credential", "delete", "Acme", "-c", file).code)
 	r = provost("app", "list", "-c", file)

@@ -45,9 +45,7 @@ func (s service) Credentials(ctx context.Context) ([]api.Credential, error) {
 				continue
 			}
 			shown.Apps = append(shown.Apps, a.Name)
-			if !slices.Contains(shown.Connectors, a.Plugin) {
-				shown.Connectors = append(shown.Connectors, a.Plugin)
-			}
+			shown.Uses = append(shown.Uses, api.CredentialUse{App: a.Name, Connector: a.Plugin})
 		}
 		own := &host.Authorization{Credential: c.Name}
 		for _, a := range all {
@@ -227,7 +225,7 @@ func (d *daemon) background(ctx context.Context, do func(context.Context)) {
 }
 
 // settleEvery is how often it is looked whether a refresh was cut off.
-const settleEvery = 15 * time.Second
+const settleEvery = 5 * time.Second
 
 // settle tells of what became of authorizations, although nobody asks for them.
 func (d *daemon) settle(ctx context.Context) error {

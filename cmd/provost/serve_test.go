@@ -762,7 +762,7 @@ func TestWhatIsAppliedWorksAtOnceAndAfterARestart(t *testing.T) {
 		require.Contains(t, errs, "has 2 linked accounts")
 		_, errs, err = s.run("", "credential", "delete", "Mock")
 		require.Error(t, err)
-		require.Contains(t, errs, `no credential named "Mock"`)
+		require.Contains(t, errs, "is used by the app acme")
 		s.must("", "app", "delete", "acme", "--force")
 		s.must("", "credential", "delete", "Mock")
 		require.Equal(t, "[]\n", s.must("", "credential", "list", "-o", "json"))

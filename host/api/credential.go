@@ -20,14 +20,20 @@ type Credential struct {
 	Identity  string   `json:"identity"`
 	SecretSet bool     `json:"secretSet"`
 	Apps      []string `json:"apps"`
-	// Connectors are those of its apps.
-	Connectors []string `json:"connectors,omitempty"`
+	// Uses are its apps with their connectors.
+	Uses []CredentialUse `json:"uses,omitempty"`
 	// Authorizations are those that people have given it.
 	Authorizations []*host.Authorization `json:"authorizations,omitempty"`
 	// Wants is what a person must do before it can be used.
 	Wants string `json:"wants,omitempty"`
 	// Waiting counts the requests that wait for that.
 	Waiting int64 `json:"waiting,omitempty"`
+}
+
+// CredentialUse is an app that uses a credential, through a connector.
+type CredentialUse struct {
+	App       string `json:"app"`
+	Connector string `json:"connector"`
 }
 
 // TestStep is one of what a test of a credential tried.

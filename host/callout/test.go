@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/provosthq/provost/host"
 )
@@ -56,6 +57,10 @@ func (e *Egress) Try(ctx context.Context, given Credential, userID, path string)
 	if steps = append(steps, resolved); err != nil {
 		return steps, nil
 	}
+	reached, ok := c.reach(ctx)
+	if steps = append(steps, reached...); !ok {
+		return steps, nil
+	}
 	if path == "" {
 		path = c.Probe
 	}
@@ -83,18 +88,20 @@ func (e *Egress) Try(ctx context.Context, given Credential, userID, path string)
 		auth = next
 		answer, probed = probe()
 	}
-	steps = append(steps, seen.steps()...)
+	if c.proxied() {
+		steps = append(steps, seen.steps()...)
+	}
 	detail := c.SignIn.Kind()
 	if end := auth.Expires(); !end.IsZero() {
 		detail += ", until " + end.Local().Format(time.DateTime)
 	}
 	if answer.Err != nil {
-		if !seen.reached() {
-			return append(steps, Step{"connect", false, answer.Err.Message, probed}), nil
-		}
 		return append(steps, Step{"probe", false, answer.withoutSecrets(secretsOf(auth)).Err.Message, probed}), nil
 	}
 	refused := answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden
+	if refused {
+		detail += fmt.Sprintf(": the target answers %d to it", answer.Status)
+	}
 	steps = append(steps, Step{"sign in", answer.Status != http.StatusUnauthorized, detail, took})
 	return append(steps, Step{"probe", !refused && answer.Status < 500, fmt.Sprintf("GET %s answered %d %s", clip("/"+strings.TrimPrefix(u.EscapedPath(), "/"), 200), answer.Status, http.StatusText(answer.Status)), probed}), nil
 }
@@ -103,6 +110,9 @@ func (e *Egress) Try(ctx context.Context, given Credential, userID, path string)
 func (e *Egress) resolve(ctx context.Context, c *credential) (Step, error) {
 	began := time.Now()
 	name := c.base.Hostname()
+	if c.proxied() {
+		return Step{"resolve", true, name + " is for the proxy to resolve", 0}, nil
+	}
 	within, err := newReach(c.Networks, e.options.Own)
 	if err != nil {
 		return Step{"resolve", false, err.Error(), 0}, err
@@ -126,12 +136,44 @@ func (e *Egress) resolve(ctx context.Context, c *credential) (Step, error) {
 	return Step{"resolve", true, name + " is " + strings.Join(shown, ", "), time.Since(began)}, nil
 }
 
+// proxied tells whether the endpoint is called through a proxy.
+func (c *credential) proxied() bool { return c.Proxy.URL != "" && !c.Proxy.excepts(c.base.Hostname()) }
+
+// reach connects to the endpoint, and secures it, so that these steps are told
+// apart from what a sign-in elsewhere needs. A proxy is asked by the probe alone.
+func (c *credential) reach(ctx context.Context) (steps []Step, ok bool) {
+	transport, known := c.client.Transport.(*http.Transport)
+	if c.proxied() || !known {
+		return nil, true
+	}
+	made := &connection{}
+	began := time.Now()
+	conn, err := transport.DialContext(ctx, "tcp", net.JoinHostPort(c.base.Hostname(), portWith(c.base)))
+	if err != nil {
+		made.add("connect", began, "", err)
+		return made.list, false
+	}
+	defer func() { _ = conn.Close() }() // nothing was sent
+	made.add("connect", began, conn.RemoteAddr().String(), nil)
+	if c.base.Scheme != "https" {
+		return made.list, true
+	}
+	config := transport.TLSClientConfig.Clone()
+	config.ServerName, config.NextProtos = c.base.Hostname(), []string{"h2", "http/1.1"}
+	ctx, cancel := context.WithTimeout(ctx, transport.TLSHandshakeTimeout)
+	defer cancel()
+	began = time.Now()
+	secured := tls.Client(conn, config)
+	err = secured.HandshakeContext(ctx)
+	made.secured(began, secured.ConnectionState(), err)
+	return made.list, err == nil
+}
+
 // connection is what one connection did.
 type connection struct {
 	mu             sync.Mutex
 	dialled, shook time.Time
 	list           []Step
-	wrote          bool
 }
 
 func (c *connection) trace() *httptrace.ClientTrace {
@@ -142,15 +184,29 @@ func (c *connection) trace() *httptrace.ClientTrace {
 		},
 		TLSHandshakeStart: func() { c.mu.Lock(); c.shook = time.Now(); c.mu.Unlock() },
 		TLSHandshakeDone: func(s tls.ConnectionState, err error) {
-			detail := tls.VersionName(s.Version)
-			if len(s.PeerCertificates) > 0 {
-				leaf := s.PeerCertificates[0]
-				detail += fmt.Sprintf(", %s, valid until %s", leaf.Subject, leaf.NotAfter.Local().Format(time.DateOnly))
-			}
-			c.add("tls", c.shook, detail, err)
+			c.secured(c.shook, s, err)
 		},
-		WroteHeaders: func() { c.mu.Lock(); c.wrote = true; c.mu.Unlock() },
 	}
+}
+
+func (c *connection) secured(began time.Time, s tls.ConnectionState, err error) {
+	detail := tls.VersionName(s.Version)
+	if len(s.PeerCertificates) > 0 {
+		leaf := s.PeerCertificates[0]
+		// The name is the other side's to choose, and a terminal's to show.
+		detail += fmt.Sprintf(", %s, valid until %s", printable(leaf.Subject.String()), leaf.NotAfter.Local().Format(time.DateOnly))
+	}
+	c.add("tls", began, detail, err)
+}
+
+// printable is a text of the other side's for a person to see.
+func printable(text string) string {
+	return clip(strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text), 200)
 }
 
 func (c *connection) add(name string, began time.Time, detail string, err error) {
@@ -169,13 +225,6 @@ func (c *connection) steps() []Step {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.list
-}
-
-// reached tells whether something of the connection is told already.
-func (c *connection) reached() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.list) > 0
 }
 
 // Failed is the first step that failed, nil where all is well.
