@@ -171,6 +171,7 @@ func hideUser(text string) string {
 }
 
 func (c *Config) checkPlugin(k *checker, p *Plugin, key string) {
+	k.rollout(key, p)
 	if p.Name != "" && !slug.MatchString(p.Name) {
 		k.fail(key+".name", "%q is no name; lower-case letters, digits and hyphens, a letter first", short(p.Name))
 	}

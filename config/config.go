@@ -111,6 +111,12 @@ type Plugin struct {
 	Limits   Limits         `yaml:"limits" doc:"What one call may use; what is left out has the sandbox's default."`
 	Hosts    []string       `yaml:"hosts" doc:"What the connector may call besides its credential's endpoint, without a sign-in: files.example.com, *.example.com:8443, GET,HEAD files.example.com, http://127.0.0.1:9000. It is https unless it says otherwise."`
 
+	Grants       *Grants    `yaml:"grants" doc:"What the connector may do; without it, what its first build says of itself, and later ones wait for a grant if they want more."`
+	HealthCheck  bool       `yaml:"health_check" doc:"true: another build must connect (test_connection) with the credential of each of its apps before it takes over."`
+	Incompatible bool       `yaml:"incompatible" doc:"true: another build may take over although it is another connector, or can't do any more what this one does."`
+	Rollout      Rollout    `yaml:"rollout" doc:"How another build takes over."`
+	Quarantine   Quarantine `yaml:"quarantine" doc:"When the connector is taken out."`
+
 	// Path is the absolute path of the file or folder, "" for what is built in or
 	// fetched.
 	Path string `yaml:"-"`

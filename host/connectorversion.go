@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -140,4 +141,18 @@ func ConnectorTarget(name string) string { return connectorTarget + name }
 // ConnectorOfTarget is the reverse of [ConnectorTarget].
 func ConnectorOfTarget(name string) (connector string, ok bool) {
 	return strings.CutPrefix(name, connectorTarget)
+}
+
+type connectorBuildKey struct{}
+
+// WithConnectorBuild asks that calls be made on one build of the connector,
+// where it can be had.
+func WithConnectorBuild(ctx context.Context, digest string) context.Context {
+	return context.WithValue(ctx, connectorBuildKey{}, digest)
+}
+
+// ConnectorBuild is the build that [WithConnectorBuild] asks for, "" for none.
+func ConnectorBuild(ctx context.Context) string {
+	digest, _ := ctx.Value(connectorBuildKey{}).(string)
+	return digest
 }

@@ -157,14 +157,14 @@ func TestTheAuditTrailOfADaemonIsListedVerifiedAndExported(t *testing.T) {
 	s.must("canary-4712", "credential", "rotate", "Mock", "--secret-file", "-")
 	s.configure(head + "retention: {runs: nonsense}\n")
 	s.until("the refusal", func() bool { return strings.Contains(s.log.String(), "is refused") })
-	s.configure(head + "workers: 3\n")
+	s.configure(head + "retention: {traces: 30d}\n")
 	reloads := func() (list []*api.AuditEntry) {
 		s.ask("/api/v1/audit", map[string][]string{"action": {"config.reload"}, "limit": {"100"}}, &list)
 		return list
 	}
 	s.until("the reload", func() bool {
 		list := reloads()
-		return len(list) > 0 && strings.Contains(string(list[0].Details), `"workers"`)
+		return len(list) > 0 && strings.Contains(string(list[0].Details), `"retention.traces"`)
 	})
 	newest := reloads()
 	require.Equal(t, "administrator (file) config.reload config "+s.file+" done", told(newest[0]))

@@ -103,7 +103,8 @@ func (w *trial) configured() *config.Config {
 func (w *trial) reconfigure(app, more string) {
 	w.t.Helper()
 	w.apps[app].more = more
-	require.NoError(w.t, w.apply(w.t.Context(), w.configured()))
+	_, err := w.apply(w.t.Context(), w.configured())
+	require.NoError(w.t, err)
 }
 
 // reconciled runs a whole run with its commit, and returns it.

@@ -85,6 +85,9 @@ func threshold(t config.Threshold) host.Threshold {
 func (d *daemon) targetLimits(app *host.UserProvisioningConfig) []provision.TargetLimits {
 	cfg := d.current.Load().config
 	var list []provision.TargetLimits
+	if why := d.catalogue.OutOf(app.Connector); why != "" {
+		list = append(list, provision.TargetLimits{Name: host.ConnectorTarget(app.Connector), Apps: []string{app.AppName}, Held: why})
+	}
 	for _, c := range cfg.Credentials {
 		if c.Name != app.NamedCredentialId {
 			continue

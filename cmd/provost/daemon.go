@@ -65,6 +65,10 @@ type daemon struct {
 	// chores are what is done from time to time, until halt.
 	chores sync.WaitGroup
 	halt   context.CancelFunc
+	// deniedAt is when it was last noted that a connector tried something.
+	deniedAt sync.Map
+	// path is the file of the configuration that a daemon serves.
+	path string
 	// life ends when the daemon closes.
 	life context.Context
 	end  context.CancelFunc
@@ -81,8 +85,8 @@ type running struct {
 	rules  map[string]*rules
 	// refused is why the configuration in the file is not the one that runs.
 	refused, refusedDigest string
-	// sources are the digests of the connector files as last tried.
-	files map[string]string
+	// sources are the digests of what the connectors' sources had, by name.
+	sources map[string]string
 }
 
 // openDaemon makes a host of a configuration, without working any job yet.
@@ -110,7 +114,8 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 	d.pace = pace.New(pace.Options{Store: store.Pace{Store: d.store}, Logger: log})
 	d.egress = egress{rules: func() []string { return d.current.Load().config.Trace.Mask }, Egress: callout.New(callout.Options{Logger: log, Observe: d.observeCallout, Own: d.isListener, Pacer: pacer{d},
 		Store: signInStore{d.store}, TokenFetched: d.observeToken})}
-	d.catalogue = connector.New(connector.Options{Sandbox: d.sandbox, Egress: d.egress, Logger: log, Foreign: callout.Mergeable, Observe: d.observeCall, Loaded: d.observeLoad})
+	d.catalogue = connector.New(connector.Options{Sandbox: d.sandbox, Egress: d.egress, Logger: log, Foreign: callout.Mergeable, Observe: d.observeCall, Loaded: d.observeLoad,
+		Judged: d.judged, Denied: d.denied, Build: d.buildOf})
 	s := txStore{d}
 	d.provision = provision.New(provision.Options{Store: provisionStore{s}, Connectors: d, Logger: log,
 		Rules: func(app string) (provision.Rules, error) { return d.rulesOf(app) }, Limits: d.targetLimits,
@@ -124,7 +129,8 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 	if d.queue, err = queue.New(ctx, d.store.DB(), d.store.Dialect(), cfg.Database.URL, queue.Options{Workers: cfg.Workers, ReconcileWorkers: 2, Logger: log}, d.work); err != nil {
 		return nil, err
 	}
-	return d, d.apply(ctx, cfg)
+	_, err = d.apply(ctx, cfg)
+	return d, err
 }
 
 // start begins to work jobs, and what is to be done from time to time.
@@ -140,6 +146,7 @@ func (d *daemon) start(ctx context.Context) error {
 	d.every(ctx, settleEvery, "authorizations that nobody asked for", d.settle)
 	d.every(ctx, 5*time.Second, "notices", d.watchNotices)
 	d.every(ctx, 2*time.Second, "telling people", d.notices.Deliver)
+	d.every(ctx, time.Second, "connectors that take over or go back", d.tendConnectors)
 	d.every(ctx, resealEvery, "secrets that are sealed with an old key", d.reseal)
 	return nil
 }
@@ -232,12 +239,7 @@ func (d *daemon) rulesOf(app string) (*rules, error) {
 
 // Call calls the connector of an app.
 func (d *daemon) Call(ctx context.Context, app *host.UserProvisioningConfig, op pdk.Operation, in pdk.Input) (pdk.Output, host.CallTrace, error) {
-	c, release, err := d.catalogue.Acquire(ctx, app.Connector, in.UserProvisioningRequestId)
-	if err != nil {
-		return pdk.Output{}, host.CallTrace{}, err
-	}
-	defer release()
-	return c.Call(ctx, op, in)
+	return d.callConnector(ctx, app, op, in)
 }
 
 // Supports tells whether the connector of an app has an operation.
@@ -249,145 +251,64 @@ func (d *daemon) Supports(app *host.UserProvisioningConfig, op pdk.Operation) (b
 	return slices.Contains(said.Operations, op), nil
 }
 
-// apply makes a configuration the one that runs: connectors are loaded and
-// swapped in one by one, each or not at all; then credentials, rules and apps.
-func (d *daemon) apply(ctx context.Context, cfg *config.Config) error {
-	d.reload.Lock()
-	defer d.reload.Unlock()
-	old := d.current.Load()
-	next := &running{config: cfg, rules: map[string]*rules{}, files: map[string]string{}}
-	problems := config.Problems(checkGrants(cfg))
-	named := map[string]bool{}
-	for _, p := range cfg.Plugins {
-		named[p.Name] = true
-		if err := d.loadPlugin(ctx, cfg, p); err != nil {
-			problems = append(problems, config.Problem{Key: "plugins." + p.Name, Message: err.Error()})
-		}
+// mirror stores the apps of the configuration, with their configs. An app that
+// the configuration no longer has is disabled, and what it had stays.
+func (d *daemon) mirror(ctx context.Context, tx *store.Tx, cfg *config.Config) error {
+	stored, err := tx.Configs(ctx)
+	if err != nil {
+		return err
+	}
+	before := map[string]*host.UserProvisioningConfig{}
+	for _, c := range stored {
+		before[c.AppName] = c
 	}
 	for _, app := range cfg.Apps {
-		c, release, err := d.catalogue.Acquire(ctx, app.Plugin, "")
-		if err != nil {
-			continue // the plugin's own problem is listed
+		label := app.Label
+		if label == "" {
+			label = app.Name
 		}
-		r, wrong := compileRules(app, tablesOf(cfg), cfg.Users.Attributes, c.Describe())
-		release()
-		problems = append(append(problems, wrong...), checkApprovalGroups(cfg, app, r)...)
-		next.rules[app.Name] = r
-	}
-	if len(problems) > 0 {
-		return cfg.Locate(problems)
-	}
-	sealer, err := newSealer(cfg.Secrets)
-	if err == nil {
-		err = d.checkKeys(ctx, sealer)
-	}
-	var known *host.Error
-	if errors.As(err, &known) {
-		return cfg.Locate(config.Problems{{Key: known.Field, Message: known.Message}})
-	} else if err != nil {
-		return err
-	}
-	channels, problems := d.channels(cfg, sealer)
-	if len(problems) > 0 {
-		return cfg.Locate(problems)
-	}
-	before := d.sealer.Swap(sealer)
-	d.egress.UseSealer(sealer)
-	if err := d.egress.Apply(namedCredentials(cfg.Credentials, cfg.Proxy)); err != nil {
-		d.sealer.Store(before)
-		d.egress.UseSealer(before)
-		for _, e := range unjoin(err) {
-			p := config.Problem{Message: e.Error()}
-			var known *host.Error
-			if errors.As(e, &known) {
-				p.Key, p.Message = known.Field, known.Message
-			}
-			problems = append(problems, p)
+		a := &host.ConnectedApp{Name: app.Name, Label: label}
+		if err := tx.PutApp(ctx, a); err != nil {
+			return err
 		}
-		return cfg.Locate(problems)
+		c := provisioningConfig(app)
+		c.ConnectedAppId, c.MasterLabel = a.Id, label
+		if old := before[app.Name]; old != nil {
+			c.LastReconDateTime, c.LastReconToken, c.LastWholeReconDateTime = old.LastReconDateTime, old.LastReconToken, old.LastWholeReconDateTime
+			delete(before, app.Name)
+		}
+		if err := tx.PutConfig(ctx, c); err != nil {
+			return err
+		}
 	}
-	if err := d.mirror(ctx, cfg); err != nil {
-		return err
-	}
-	d.current.Store(next)
-	d.notices.Use(channels)
-	d.useLog(cfg.Log)
-	if old != nil {
-		for _, p := range old.config.Plugins {
-			if !named[p.Name] {
-				d.catalogue.Remove(p.Name)
-			}
+	for _, gone := range before {
+		if !gone.Enabled {
+			continue
+		}
+		gone.Enabled = false
+		if err := tx.PutConfig(ctx, gone); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (d *daemon) loadPlugin(ctx context.Context, cfg *config.Config, p config.Plugin) error {
-	_, spec, err := configuredArtifact(ctx, d.artifacts, cfg, p)
-	if err != nil {
-		return err
-	}
-	return d.catalogue.Load(ctx, spec)
-}
-
-// mirror stores the apps of the configuration, with their configs. An app that
-// the configuration no longer has is disabled, and what it had stays.
-func (d *daemon) mirror(ctx context.Context, cfg *config.Config) error {
-	return d.store.Update(ctx, func(tx *store.Tx) error {
-		stored, err := tx.Configs(ctx)
-		if err != nil {
-			return err
-		}
-		before := map[string]*host.UserProvisioningConfig{}
-		for _, c := range stored {
-			before[c.AppName] = c
-		}
-		for _, app := range cfg.Apps {
-			label := app.Label
-			if label == "" {
-				label = app.Name
-			}
-			a := &host.ConnectedApp{Name: app.Name, Label: label}
-			if err := tx.PutApp(ctx, a); err != nil {
-				return err
-			}
-			c := provisioningConfig(app)
-			c.ConnectedAppId, c.MasterLabel = a.Id, label
-			if old := before[app.Name]; old != nil {
-				c.LastReconDateTime, c.LastReconToken, c.LastWholeReconDateTime = old.LastReconDateTime, old.LastReconToken, old.LastWholeReconDateTime
-				delete(before, app.Name)
-			}
-			if err := tx.PutConfig(ctx, c); err != nil {
-				return err
-			}
-		}
-		for _, gone := range before {
-			if !gone.Enabled {
-				continue
-			}
-			gone.Enabled = false
-			if err := tx.PutConfig(ctx, gone); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// changed is called when the configuration or a connector's file is another.
-func (d *daemon) changed(ctx context.Context, path string) {
+// changed takes the configuration and the connectors as they are now in their
+// files. It returns the builds that were left out; an error says that nothing
+// was taken. way is how it was asked for where ctx names no actor.
+func (d *daemon) changed(ctx context.Context, path, way string) (leftOut map[string]error, err error) {
 	d.supervisor.reloading()
 	defer func() { d.supervisor.reloaded(serving(d.current.Load().config)) }()
 	before := d.current.Load().config
 	cfg, err := config.Load(path)
 	if err == nil {
-		err = d.apply(ctx, cfg)
+		leftOut, err = d.apply(ctx, cfg)
 	}
-	d.metrics.Reload(err == nil)
-	d.auditReload(ctx, "file", before, cfg, err)
+	d.metrics.Reload(err == nil && len(leftOut) == 0)
+	d.auditReload(ctx, way, before, cfg, err)
 	if err == nil {
-		d.log.Info("the configuration was reloaded", "file", path)
-		return
+		d.log.Info("the configuration was reloaded", "file", path, "refused", len(leftOut))
+		return leftOut, nil
 	}
 	d.log.Error("the changed configuration is refused; the one before goes on", "file", path, "error", err)
 	d.reload.Lock()
@@ -398,35 +319,34 @@ func (d *daemon) changed(ctx context.Context, path string) {
 		refused.refusedDigest = cfg.Digest()
 	}
 	d.current.Store(&refused)
+	return nil, err
 }
 
 // watch takes every change of the configuration and of the connectors' files
 // until ctx ends, one that was made since they were read with it.
 func (d *daemon) watch(ctx context.Context, path string) error {
-	return config.Watch(ctx, path, func() []string { return sourceFiles(d.current.Load().config) }, func() { d.changed(ctx, path) },
+	take := func() { _, _ = d.changed(ctx, path, "file") } // it is logged
+	return config.Watch(ctx, path, func() []string { return sourceFiles(d.current.Load().config) }, take,
 		config.WatchOptions{Ready: func() {
 			if d.isStale(ctx, path) {
-				d.changed(ctx, path)
+				take()
 			}
 		}})
 }
 
 // isStale tells whether the files are others than those that run.
 func (d *daemon) isStale(ctx context.Context, path string) bool {
+	running := d.current.Load()
 	cfg, err := config.Load(path)
-	if err != nil || cfg.Digest() != d.current.Load().config.Digest() {
+	if err != nil || cfg.Digest() != running.config.Digest() {
 		return true
-	}
-	digests := map[string]string{}
-	for _, p := range d.catalogue.List() {
-		digests[p.Name] = p.Digest
 	}
 	for _, p := range cfg.Plugins {
 		if p.Path == "" {
 			continue // nobody changes it meanwhile, or it is asked for at the next reload
 		}
 		a, _, err := configuredArtifact(ctx, d.artifacts, cfg, p)
-		if err != nil || a.Digest != digests[p.Name] {
+		if err != nil || a.Digest != running.sources[p.Name] {
 			return true
 		}
 	}
@@ -466,6 +386,7 @@ func serve(ctx context.Context, path string, stderr io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	d.path = path
 	defer func() { err = errors.Join(err, d.close(context.WithoutCancel(ctx))) }()
 	if err := errors.Join(d.auditRun(ctx, host.AuditDaemonStart), d.start(ctx)); err != nil {
 		return err
@@ -477,6 +398,7 @@ func serve(ctx context.Context, path string, stderr io.Writer) (err error) {
 			log.Error("the configuration is not watched", "error", err)
 		}
 	})
+	tasks.Go(func() { d.onHangup(watchCtx, path) })
 	tasks.Go(func() { d.supervisor.watchdog(watchCtx, cfg.Listen.Socket) })
 	listenErr := d.listen(ctx, cfg)
 	stopWatching()

@@ -12,9 +12,10 @@ import (
 	"github.com/provosthq/provost/pdk"
 )
 
-func newPluginCommand() *cobra.Command {
+func newPluginCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{Use: "plugin", Short: "Write, build, try, sign and list connectors"}
 	cmd.AddCommand(newPluginNew(), newPluginBuild(), newPluginInspect(), newPluginCall(), newPluginTest(), newPluginList(), newPluginKeygen(), newPluginSign(), newPluginVerify())
+	cmd.AddCommand(s.add(newPluginStatus(s), newPluginVersions(s), newPluginRollback(s), newPluginRelease(s), newPluginGrant(s))...)
 	return cmd
 }
 

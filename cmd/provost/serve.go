@@ -29,7 +29,7 @@ func newServeCommand() *cobra.Command {
 	return cmd
 }
 
-func newConfigCommand() *cobra.Command {
+func newConfigCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{Use: "config", Short: "The configuration file"}
 	cmd.AddCommand(&cobra.Command{
 		Use: "validate [FILE]", Short: "Check a configuration, its expressions and connectors; every mistake at once", Args: cobra.MaximumNArgs(1),
@@ -59,6 +59,7 @@ func newConfigCommand() *cobra.Command {
 			return err
 		},
 	})
+	cmd.AddCommand(s.add(newConfigReload(s), newConfigDiff(s))...)
 	return cmd
 }
 

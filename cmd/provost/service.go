@@ -232,21 +232,6 @@ func (s service) Apps(ctx context.Context) (list []api.App, err error) {
 	return list, err
 }
 
-func (s service) Plugins(context.Context) ([]api.Plugin, error) {
-	var list []api.Plugin
-	for _, p := range s.catalogue.List() {
-		shown := api.Plugin{Name: p.Name, Version: p.Version, Vendor: p.Vendor, Source: p.Source, Digest: p.Digest,
-			Size: int64(p.Size), LoadedAt: p.LoadedAt, LastError: p.LastError}
-		for _, a := range s.current.Load().config.Apps {
-			if a.Plugin == p.Name {
-				shown.Apps = append(shown.Apps, a.Name)
-			}
-		}
-		list = append(list, shown)
-	}
-	return list, nil
-}
-
 func (s service) Requests(ctx context.Context, f api.RequestFilter) (list []*host.UserProvisioningRequest, err error) {
 	err = s.store.View(ctx, func(t *store.Tx) error {
 		q := store.RequestFilter{AppName: f.App, States: f.State, Operation: f.Operation, Approval: f.Approval, ErrorCode: f.Error,

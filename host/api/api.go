@@ -98,6 +98,7 @@ func Handler(s Service, version string) http.Handler {
 	a := humago.New(mux, config)
 	users(a, s)
 	apps(a, s)
+	connectors(a, s)
 	requests(a, s)
 	accounts(a, s)
 	mappings(a, s)
@@ -175,7 +176,6 @@ func apps(a huma.API, s Service) {
 	type none struct{}
 	huma.Get(a, "/api/v1/status", func(ctx context.Context, _ *none) (*body[Status], error) { return answer(s.Status(ctx)) })
 	huma.Get(a, "/api/v1/apps", func(ctx context.Context, _ *none) (*body[[]App], error) { return listed(s.Apps(ctx)) })
-	huma.Get(a, "/api/v1/plugins", func(ctx context.Context, _ *none) (*body[[]Plugin], error) { return listed(s.Plugins(ctx)) })
 	huma.Post(a, "/api/v1/apps/{app}/reconcile", func(ctx context.Context, in *struct {
 		App  string `path:"app"`
 		Body ReconcileOptions

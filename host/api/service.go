@@ -22,6 +22,7 @@ type Service interface {
 	CredentialService
 	NoticeService
 	AuditService
+	ConnectorService
 
 	Status(ctx context.Context) (Status, error)
 
@@ -35,7 +36,6 @@ type Service interface {
 	ImportUsers(ctx context.Context, in io.Reader, o ImportOptions, progress func(done, total int64)) (ImportResult, error)
 
 	Apps(ctx context.Context) ([]App, error)
-	Plugins(ctx context.Context) ([]Plugin, error)
 
 	Requests(ctx context.Context, f RequestFilter) ([]*host.UserProvisioningRequest, error)
 	// Request finds a request by id, by name (UPR-000042) or by number (42).
@@ -90,19 +90,6 @@ type App struct {
 	Label  string                       `json:"label"`
 	Config *host.UserProvisioningConfig `json:"config"`
 	AppStatus
-}
-
-// Plugin is a connector that the host has loaded, or failed to.
-type Plugin struct {
-	Name      string    `json:"name"`
-	Version   string    `json:"version"`
-	Vendor    string    `json:"vendor"`
-	Source    string    `json:"source"`
-	Digest    string    `json:"digest"`
-	Size      int64     `json:"size"`
-	LoadedAt  time.Time `json:"loadedAt"`
-	Apps      []string  `json:"apps"`
-	LastError string    `json:"lastError,omitempty"`
 }
 
 // RequestFilter chooses requests; empty fields choose all. After is the Number

@@ -102,3 +102,27 @@ func granted(grants []string, method string, u *url.URL) bool {
 
 // methods are those that there are.
 var methods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
+
+// Covers tells whether grants allow all that another one would.
+func Covers(grants []string, text string) bool {
+	wish, err := parseGrant(text)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(grants, func(text string) bool {
+		g, err := parseGrant(text)
+		return err == nil && g.covers(wish)
+	})
+}
+
+func (g grant) covers(other grant) bool {
+	if g.scheme != other.scheme || g.port != other.port {
+		return false
+	}
+	if g.methods != nil {
+		if other.methods == nil || slices.ContainsFunc(other.methods, func(m string) bool { return !slices.Contains(g.methods, m) }) {
+			return false
+		}
+	}
+	return g.host == other.host || strings.HasPrefix(g.host, ".") && strings.HasSuffix(other.host, g.host)
+}

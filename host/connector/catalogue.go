@@ -479,3 +479,14 @@ func (c *Catalogue) Close(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Digest is the build of a connector that calls get, but for those that another
+// one has a share of; "" where there is none.
+func (c *Catalogue) Digest(name string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.entries[name]; e != nil && e.current != nil {
+		return e.current.Digest()
+	}
+	return ""
+}

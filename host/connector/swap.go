@@ -70,6 +70,7 @@ func (s Spec) same(other Spec, digest string) bool {
 	s.Wasm, other.Wasm, s.Source, other.Source, s.Digest, other.Digest, s.Sum, other.Sum = nil, nil, "", "", "", "", "", ""
 	s.Rollout, other.Rollout, s.Quarantine, other.Quarantine = Rollout{}, Rollout{}, Quarantine{}, Quarantine{}
 	s.Incompatible, other.Incompatible = false, false
+	s.SignedAs, other.SignedAs = "", "" // the bytes are the same
 	return reflect.DeepEqual(s, other)
 }
 
@@ -115,7 +116,7 @@ func (p *Candidate) Describe() pdk.Description {
 }
 
 // Connector is the candidate's own, for a trial call before it takes over; nil
-// where it is not Changed.
+// where it is not Changed, and afterwards.
 func (p *Candidate) Connector() *Connector { return p.made }
 
 // Wants is what it needs and is not granted.
@@ -129,10 +130,11 @@ func (p *Candidate) Take() error {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
-		if p.made == nil {
+		made := p.made
+		if p.made = nil; made == nil {
 			return nil
 		}
-		return c.discard(context.Background(), p.made)
+		return c.discard(context.Background(), made)
 	}
 	e := c.entryLocked(p.spec)
 	e.lastError, e.waiting, e.source = "", nil, p.spec.Source
@@ -148,6 +150,7 @@ func (p *Candidate) Take() error {
 	}
 	c.live[p.made] = struct{}{}
 	shut := c.takeLocked(e, p.made)
+	p.made = nil
 	c.mu.Unlock()
 	for _, do := range shut {
 		do()

@@ -33,6 +33,9 @@ type TargetLimits struct {
 	// Authorized: nothing can be asked before a person has authorized it;
 	// PerUser: each person, for what is done for him.
 	Authorized, PerUser bool
+	// Held is why nothing can be asked at all, such as a connector in quarantine;
+	// "" where it can.
+	Held string
 }
 
 const (
@@ -69,6 +72,9 @@ func (e *Engine) admit(ctx context.Context, tx Tx, limits []TargetLimits, r *hos
 	got := admission{at: now}
 	var changed []*host.TargetState
 	for _, l := range limits {
+		if l.Held != "" {
+			return admission{waitsFor: l.Name, why: l.Held}, nil
+		}
 		if name, why, err := e.unauthorized(ctx, tx, l, r, now); err != nil || name != "" {
 			return admission{waitsFor: name, why: why}, err
 		}
@@ -343,6 +349,13 @@ func (e *Engine) Sweep(ctx context.Context) error {
 
 func (e *Engine) sweep(ctx context.Context, tx Tx, name string, l TargetLimits) error {
 	now := e.Now().UTC()
+	if _, ok := host.ConnectorOfTarget(name); ok {
+		if l.Held != "" {
+			return nil
+		}
+		_, err := e.release(ctx, tx, name, mostReleased)
+		return err
+	}
 	if credential, user, ok := host.AuthorizationOfTarget(name); ok {
 		a, err := tx.Authorization(ctx, credential, user, false)
 		if err == nil && a.Usable(now) {

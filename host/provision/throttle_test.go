@@ -196,3 +196,28 @@ func (w *world) dueJobs() (list []dueJob) {
 	require.NoError(w.t, rows.Err())
 	return list
 }
+
+func TestRequestsOfAConnectorInQuarantineWaitAndGoOnUnharmed(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.app("acme", func(c *host.UserProvisioningConfig) { c.MaxAttempts = 1 })
+		held := "connector acme is in quarantine: 3 calls trapped"
+		w.limits = func(app *host.UserProvisioningConfig) []provision.TargetLimits {
+			if held == "" {
+				return nil
+			}
+			return []provision.TargetLimits{{Name: host.ConnectorTarget("acme"), Apps: []string{"acme"}, Held: held}}
+		}
+		u := w.user("ada", []string{"acme"})
+		w.sweeps(time.Minute)
+		require.Empty(t, w.target.done())
+		r := w.requests()[0]
+		require.Equal(t, host.StateNew, r.State)
+		require.Equal(t, "connector:acme", r.WaitsFor)
+		require.Zero(t, r.Failures)
+		require.Contains(t, w.logs(r.Id)[len(w.logs(r.Id))-1].Details, held)
+		held = ""
+		w.sweeps(3 * time.Second)
+		require.Equal(t, host.StateCompleted, w.request(r.Id).State)
+		require.NotNil(t, w.account(u.Id, "acme"))
+	})
+}

@@ -498,7 +498,7 @@ func (e *Engine) finish(ctx context.Context, tx Tx, a *attempt, got answer) erro
 	if err := tx.LockLane(ctx, r.AppName, laneOf(r)); err != nil {
 		return err
 	}
-	r.Connector = got.trace.Connector
+	r.Connector, r.ConnectorDigest = got.trace.Connector, got.trace.Digest
 	r.InFlight = false
 	var trace *host.CallTrace
 	if got.trace.Connector != "" {

@@ -63,6 +63,10 @@ func (e *Engine) ask(ctx context.Context, r *host.UserProvisioningRequest, app *
 	p := &page{attempt: r.Attempt, retry: r.RetryCount, offset: r.ReconOffset, state: r.ReconState, mode: r.ReconMode, ended: make(chan struct{})}
 	ctx, p.stop = context.WithCancel(ctx)
 	pause := at.Sub(e.Now())
+	build := ""
+	if r.ReconOffset != "" { // in the middle of its pages, it stays with the build that began them
+		build = r.ConnectorDigest
+	}
 	go func() {
 		defer close(p.ended)
 		if pause > 0 {
@@ -73,7 +77,7 @@ func (e *Engine) ask(ctx context.Context, r *host.UserProvisioningRequest, app *
 				return
 			}
 		}
-		p.out, p.trace, p.err = e.Connectors.Call(host.WithTurn(ctx), app, pdk.OpReconcile, in)
+		p.out, p.trace, p.err = e.Connectors.Call(host.WithConnectorBuild(host.WithTurn(ctx), build), app, pdk.OpReconcile, in)
 	}()
 	return p
 }
@@ -134,7 +138,7 @@ func (e *Engine) collectPage(ctx context.Context, r *host.UserProvisioningReques
 	}
 	if !ended {
 		then := *r
-		then.State, then.RetryCount, then.ReconOffset, then.ReconState = host.StateCollecting, 0, out.NextReconOffset, out.ReconState
+		then.State, then.RetryCount, then.ReconOffset, then.ReconState, then.ConnectorDigest = host.StateCollecting, 0, out.NextReconOffset, out.ReconState, trace.Digest
 		*ahead = e.askAhead(ctx, &then, app)
 	}
 	return false, e.Store.Update(ctx, func(tx Tx) error {
@@ -164,7 +168,12 @@ func (e *Engine) collectPage(ctx context.Context, r *host.UserProvisioningReques
 			return err
 		}
 		found := r.ReconFound + added
-		next.ReconPages, next.ReconFound, next.Connector = r.ReconPages+1, found, trace.Connector
+		if r.ConnectorDigest != "" && r.ReconOffset != "" && trace.Digest != r.ConnectorDigest {
+			if err := e.log(ctx, tx, &next, "collecting", fmt.Sprintf("goes on with %s at offset %q: %s, which began it, can't be had any more", trace.Connector, r.ReconOffset, r.Connector), nil); err != nil {
+				return err
+			}
+		}
+		next.ReconPages, next.ReconFound, next.Connector, next.ConnectorDigest = r.ReconPages+1, found, trace.Connector, trace.Digest
 		if next.EmptyPages++; len(out.Accounts) > 0 {
 			next.EmptyPages = 0
 		}
