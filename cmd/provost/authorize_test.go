@@ -51,7 +51,7 @@ func newAuthorizing(t *testing.T, o oauthtest.Options, more string) *authorizing
 listen: {api: %q, metrics: "127.0.0.1:0"}
 log: {level: debug, format: json}
 secrets: {identity_file: identity}
-plugins: [{name: mock, source: mock.wasm}]
+plugins: [{name: mock, source: mock.wasm, unsigned: true}]
 credentials:
   - name: Acme
     endpoint: "%[2]s/api"
