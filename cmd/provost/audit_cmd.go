@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -124,9 +125,6 @@ func detailsText(raw json.RawMessage) string {
 				parts = append(parts, key)
 			}
 		case string:
-			if len(v) == 64 && !strings.ContainsAny(v, " .-") {
-				v = v[:12] // a digest: -o json has all of it
-			}
 			if v != "" {
 				parts = append(parts, key+" "+v)
 			}
@@ -137,8 +135,11 @@ func detailsText(raw json.RawMessage) string {
 			}
 		}
 	}
-	return strings.Join(parts, ", ")
+	// Of a digest the beginning is enough: -o json has all of it.
+	return digest.ReplaceAllString(strings.Join(parts, ", "), "$1")
 }
+
+var digest = regexp.MustCompile(`\b([0-9a-f]{12})[0-9a-f]{52}\b`)
 
 func newAuditVerify(s *session) *cobra.Command {
 	var expect string

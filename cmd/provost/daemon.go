@@ -363,18 +363,6 @@ func (d *daemon) handler() http.Handler {
 	return mux
 }
 
-func (d *daemon) ready(w http.ResponseWriter, r *http.Request) {
-	if err := d.store.Ping(r.Context()); err != nil {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprintln(w, "not ready:", err)
-		return
-	}
-	fmt.Fprintln(w, "ready")
-	if refused := d.current.Load().refused; refused != "" {
-		fmt.Fprintln(w, "the changed configuration is refused:", refused)
-	}
-}
-
 // serve runs a daemon until ctx ends, then drains it.
 func serve(ctx context.Context, path string, stderr io.Writer) (err error) {
 	cfg, err := config.Load(path)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/api"
 )
 
 // newHealthCommand is the check of a container that has no shell and no curl.
@@ -47,7 +49,20 @@ nothing but the socket that the configuration names.`,
 
 // readiness is what a page says of why a daemon is not well, in one line.
 func readiness(r io.Reader) string {
-	b, err := io.ReadAll(io.LimitReader(r, 4<<10))
+	b, err := io.ReadAll(io.LimitReader(r, 1<<20))
+	var now api.Readiness
+	if json.Unmarshal(b, &now) == nil {
+		var failed []string
+		for _, c := range now.Checks {
+			if c.Status == api.CheckFail {
+				failed = append(failed, c.Name+": "+oneLine(c.Reason))
+			}
+		}
+		if len(failed) > 0 {
+			return strings.Join(failed, "; ")
+		}
+	}
+	b = b[:min(len(b), 4<<10)]
 	if text := strings.TrimSpace(oneLine(string(b))); err == nil && text != "" {
 		return text
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -78,43 +77,6 @@ func newGet[T any](s *session, noun, path string, cols []string, row func(T) []s
 					}
 				}
 				return host.Errorf(host.NotFound, "no %s named %q   -> provost %s list", noun, args[0], noun)
-			})
-		},
-	}
-}
-
-func newStatusCommand(s *session) *cobra.Command {
-	return &cobra.Command{
-		Use: "status", Short: "A look at the whole host", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return s.with(cmd.Context(), func(ctx context.Context, c *client) error {
-				var st api.Status
-				if err := c.do(ctx, http.MethodGet, "/api/v1/status", nil, nil, &st); err != nil {
-					return err
-				}
-				if s.output != "table" {
-					return term.Write(cmd.OutOrStdout(), s.output, st, nil, nil)
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "provost %s on %s, %d users, %d jobs wait or run\n", st.Version, st.Database, st.Users, st.Queue)
-				var notices []api.Notice
-				if err := c.do(ctx, http.MethodGet, "/api/v1/notices", nil, nil, &notices); err != nil {
-					return err
-				}
-				for _, n := range notices {
-					fmt.Fprintln(cmd.OutOrStdout(), n.Text)
-				}
-				rows := make([][]string, len(st.Apps))
-				for i, a := range st.Apps {
-					rows[i] = []string{a.Name}
-					for _, state := range []host.RequestState{host.StateNew, host.StateRequested, host.StateCompleted, host.StateFailed} {
-						rows[i] = append(rows[i], strconv.FormatInt(a.Requests[state], 10))
-					}
-					for _, state := range host.LinkStates {
-						rows[i] = append(rows[i], strconv.FormatInt(a.Accounts[state], 10))
-					}
-					rows[i] = append(rows[i], timeText(a.NextRun))
-				}
-				return term.Write(cmd.OutOrStdout(), s.output, st, []string{"APP", "WAITING", "RUNNING", "COMPLETED", "FAILED", "LINKED", "DUPLICATE", "ORPHANED", "IGNORED", "NEXT RUN"}, rows)
 			})
 		},
 	}

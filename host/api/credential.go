@@ -38,7 +38,7 @@ type CredentialUse struct {
 
 // TestStep is one of what a test of a credential tried.
 type TestStep struct {
-	Name   string        `json:"name" doc:"secret, resolve, connect, tls, sign in or probe"`
+	Name   string        `json:"name" doc:"secret, resolve, connect, tls, clock, sign in or probe"`
 	OK     bool          `json:"ok"`
 	Detail string        `json:"detail"`
 	Took   time.Duration `json:"tookNanoseconds"`

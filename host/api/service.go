@@ -23,6 +23,7 @@ type Service interface {
 	NoticeService
 	AuditService
 	ConnectorService
+	CheckService
 
 	Status(ctx context.Context) (Status, error)
 

@@ -19,7 +19,7 @@ import (
 
 // Step is one of what a test of a credential tried.
 type Step struct {
-	// Name is secret, resolve, connect, tls, sign in or probe.
+	// Name is secret, resolve, connect, tls, clock, sign in or probe.
 	Name   string        `json:"name"`
 	OK     bool          `json:"ok"`
 	Detail string        `json:"detail"`
@@ -98,6 +98,9 @@ func (e *Egress) Try(ctx context.Context, given Credential, userID, path string)
 	if answer.Err != nil {
 		return append(steps, Step{"probe", false, answer.withoutSecrets(secretsOf(auth)).Err.Message, probed}), nil
 	}
+	if clock := clockStep(answer.header.Get("Date"), time.Now()); clock != nil {
+		steps = append(steps, *clock)
+	}
 	refused := answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden
 	if refused {
 		detail += fmt.Sprintf(": the target answers %d to it", answer.Status)
@@ -105,6 +108,28 @@ func (e *Egress) Try(ctx context.Context, given Credential, userID, path string)
 	steps = append(steps, Step{"sign in", answer.Status != http.StatusUnauthorized, detail, took})
 	return append(steps, Step{"probe", !refused && answer.Status < 500, fmt.Sprintf("GET %s answered %d %s", clip("/"+strings.TrimPrefix(u.EscapedPath(), "/"), 200), answer.Status, http.StatusText(answer.Status)), probed}), nil
 }
+
+// clockStep tells of a target whose clock is another than ours: signatures and
+// tokens that hold a time are then refused, or end at once. nil where it is not.
+func clockStep(date string, now time.Time) *Step {
+	at, err := http.ParseTime(date)
+	if err != nil {
+		return nil
+	}
+	skew := at.Sub(now).Round(time.Second)
+	way := "ahead of"
+	if skew < 0 {
+		skew, way = -skew, "behind"
+	}
+	if skew < mostSkew {
+		return nil
+	}
+	return &Step{"clock", true, fmt.Sprintf("the target's clock is %s %s ours", skew, way), 0}
+}
+
+// mostSkew is by how much clocks may differ before it is told: a Date has whole
+// seconds, and an answer is on its way for some.
+const mostSkew = 15 * time.Second
 
 // resolve looks up the endpoint's name, and whether its addresses may be called.
 func (e *Egress) resolve(ctx context.Context, c *credential) (Step, error) {

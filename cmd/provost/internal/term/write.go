@@ -182,6 +182,9 @@ func printable(s string) string {
 // size returns the width of the terminal that w is; terminal is false where it
 // is none.
 func size(w io.Writer) (width int, terminal bool) {
+	if f, ok := w.(*Frame); ok {
+		return f.width, true
+	}
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return 0, false
