@@ -39,6 +39,7 @@ type Config struct {
 	Retention   Retention    `yaml:"retention" doc:"How long is kept what has ended."`
 	Notify      []Channel    `yaml:"notify" doc:"Ways to tell people what they must do or know."`
 	Notices     Notices      `yaml:"notices" doc:"When people are told."`
+	Tracing     Tracing      `yaml:"tracing" doc:"Where traces of OpenTelemetry go; without an endpoint there are none."`
 
 	// File is the file that was read.
 	File string `yaml:"-"`
@@ -169,6 +170,7 @@ type Credential struct {
 	TLS                 TLS              `yaml:"tls" doc:"Whom to trust and who we are."`
 	Methods             []string         `yaml:"methods" doc:"HTTP methods that may be sent, such as [GET] for an app that is only collected from; without it all."`
 	Networks            []string         `yaml:"networks" doc:"Networks besides the public Internet in which the endpoint may be: loopback, private, or prefixes such as 10.1.0.0/16. An endpoint that is itself an address, or localhost, needs none."`
+	Propagate           string           `yaml:"propagate" enum:"always,never" doc:"Whether traced requests carry traceparent; without it what tracing.propagate says."`
 	Probe               string           `yaml:"probe" doc:"Path that provost credential test asks for; without it the endpoint's own."`
 	Timeout             time.Duration    `yaml:"timeout" default:"30s" doc:"Time for one HTTP request."`
 	Timeouts            Timeouts         `yaml:"timeouts" doc:"Time for each phase of it."`

@@ -163,8 +163,10 @@ func (d *decoder) complete(n *yaml.Node, v reflect.Value, key string, seen map[s
 func (d *decoder) inEntry(key string) bool {
 	first, _, _ := strings.Cut(key, ".")
 	first, _, _ = strings.Cut(first, "[")
-	if strings.HasPrefix(key, "log.connectors.") || strings.HasPrefix(key, "log.connectors[") {
-		return true
+	for _, list := range []string{"log.connectors", "tracing.headers"} {
+		if strings.HasPrefix(key, list+".") || strings.HasPrefix(key, list+"[") {
+			return true
+		}
 	}
 	return slices.Contains([]string{"signers", "plugins", "credentials", "apps", "groups", "tables", "notify"}, first)
 }

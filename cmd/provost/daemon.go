@@ -35,6 +35,7 @@ import (
 	"github.com/provosthq/provost/host/sandbox"
 	"github.com/provosthq/provost/host/secret"
 	"github.com/provosthq/provost/host/store"
+	"github.com/provosthq/provost/host/tracing"
 	"github.com/provosthq/provost/pdk"
 )
 
@@ -54,6 +55,7 @@ type daemon struct {
 	reconcile *reconcile.Engine
 	plan      *plan.Engine
 	notices   *notice.Board
+	tracing   atomic.Pointer[traced]
 	metrics   *metrics.Metrics
 	registry  *prometheus.Registry
 
@@ -113,7 +115,7 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 	}
 	d.pace = pace.New(pace.Options{Store: store.Pace{Store: d.store}, Logger: log})
 	d.egress = egress{rules: func() []string { return d.current.Load().config.Trace.Mask }, Egress: callout.New(callout.Options{Logger: log, Observe: d.observeCallout, Own: d.isListener, Pacer: pacer{d},
-		Store: signInStore{d.store}, TokenFetched: d.observeToken})}
+		Store: signInStore{d.store}, TokenFetched: d.observeToken, Propagate: d.propagates})}
 	d.catalogue = connector.New(connector.Options{Sandbox: d.sandbox, Egress: d.egress, Logger: log, Foreign: callout.Mergeable, Observe: d.observeCall, Loaded: d.observeLoad,
 		Judged: d.judged, Denied: d.denied, Build: d.buildOf})
 	s := txStore{d}
@@ -189,6 +191,7 @@ func (d *daemon) close(ctx context.Context) error {
 	if d.catalogue != nil {
 		err = errors.Join(err, d.catalogue.Close(ctx))
 	}
+	d.dropTracing(ctx, d.tracing.Swap(nil))
 	if d.egress.Egress != nil {
 		d.egress.Close()
 	}
@@ -208,6 +211,7 @@ func (d *daemon) close(ctx context.Context) error {
 func (d *daemon) work(ctx context.Context, j queue.Job) error {
 	log := d.log.With("request", j.RequestID)
 	began := time.Now()
+	ctx = d.tracer().Request(ctx, j.RequestID)
 	var err error
 	switch j.Kind {
 	case queue.Provision, queue.Urgent:
@@ -356,7 +360,7 @@ func (d *daemon) isStale(ctx context.Context, path string) bool {
 // handler serves the API and the probes.
 func (d *daemon) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/api/", api.Handler(service{d}, version))
+	mux.Handle("/api/", tracing.Incoming(api.Handler(service{d}, version)))
 	mux.HandleFunc("GET "+api.CallbackPath, api.Callback(service{d}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", d.ready)

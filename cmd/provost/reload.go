@@ -41,6 +41,8 @@ type change struct {
 	coming []config.Plugin
 	// channels are how people are told of what they must do.
 	channels []*notice.Channel
+	// traces are where traces go.
+	traces *traced
 }
 
 // apply makes a configuration the one that runs, or changes nothing. It returns
@@ -85,6 +87,7 @@ func (c *change) drop() {
 	for _, p := range c.prepared {
 		p.candidate.Drop()
 	}
+	c.d.dropTracing(context.Background(), c.traces)
 }
 
 // prepare makes the builds and the rules.
@@ -301,10 +304,11 @@ func (c *change) credentials(ctx context.Context) (back func(), err error) {
 		return nil, err
 	}
 	channels, problems := c.d.channels(cfg, sealer)
-	if len(problems) > 0 {
+	traces, wrong := c.d.newTracing(cfg, sealer, c.d.tracing.Load())
+	c.channels, c.traces = channels, traces
+	if problems = append(problems, wrong...); len(problems) > 0 {
 		return nil, cfg.Locate(problems)
 	}
-	c.channels = channels
 	before := c.d.sealer.Swap(sealer)
 	c.d.egress.UseSealer(sealer)
 	back = func() {
@@ -399,6 +403,7 @@ func (c *change) take(ctx context.Context) error {
 	c.prepared = nil
 	c.next.refused = refusedBuilds(c.refused)
 	d.notices.Use(c.channels)
+	d.useTracing(ctx, c.traces)
 	d.useLog(c.next.config.Log)
 	d.current.Store(c.next)
 	if c.old != nil {

@@ -21,11 +21,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/secret"
 	"github.com/provosthq/provost/host/signin"
+	"github.com/provosthq/provost/host/tracing"
 	"github.com/provosthq/provost/pdk"
 )
 
@@ -51,6 +53,9 @@ type Options struct {
 	// TokenFetched is told how each fetch of a credential's tokens ended. May be
 	// nil.
 	TokenFetched func(credential string, outcome signin.Outcome)
+	// Propagate tells whether requests with a credential carry on the trace that
+	// they belong to; nil: none does.
+	Propagate func(credential string) bool
 	// Unread: secrets need not be there, only be named as they must.
 	Unread bool
 }
@@ -200,7 +205,9 @@ type Response struct {
 // fails is an answer with Err.
 func (e *Egress) Do(ctx context.Context, caller Caller, r Request) Response {
 	begin := time.Now()
+	ctx, span := tracing.Start(ctx, r.Method, trace.SpanKindClient)
 	answer := e.do(ctx, caller, r)
+	e.traced(span, r, answer)
 	took := time.Since(begin)
 	method := r.Method
 	seen := Observation{Credential: caller.Credential, RequestID: caller.RequestID, Connector: caller.Connector, Method: method, Status: answer.Status, Refused: answer.Refused, Took: took,
@@ -261,6 +268,9 @@ func (e *Egress) do(ctx context.Context, caller Caller, r Request) Response {
 	u, err := join(c.base, path, query)
 	if err != nil {
 		return refused(err)
+	}
+	if e.options.Propagate != nil && e.options.Propagate(name) {
+		tracing.Inject(ctx, header) // before the request is signed
 	}
 	ctx, release, waited, err := e.pace(ctx, caller)
 	if err != nil {
@@ -393,7 +403,7 @@ var refusedHeaders = []string{"Authorization", "Cookie", "Cookie2", "Host", "Con
 	"Transfer-Encoding", "Upgrade", "Expect", "Forwarded", "Via"}
 
 // dropped are those that the host sets itself, and that say nothing else there.
-var dropped = []string{"Content-Length", "Accept-Encoding"}
+var dropped = []string{"Content-Length", "Accept-Encoding", "Traceparent", "Tracestate", "Baggage"}
 
 // cleanHeader refuses what is no header and what a connector may not set. The
 // length is the host's to say, and says the same.

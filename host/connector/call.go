@@ -11,9 +11,11 @@ import (
 	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/sandbox"
+	"github.com/provosthq/provost/host/tracing"
 	"github.com/provosthq/provost/pdk"
 )
 
@@ -121,6 +123,9 @@ func call[T any](ctx context.Context, k *Connector, op pdk.Operation, in pdk.Inp
 	r.log = o.Logger.With("connector", k.name, "version", k.description.Version, "operation", string(op), "request", in.UserProvisioningRequestId)
 	r.lines = k.catalogue.linesOf(k.name)
 
+	ctx, span := tracing.Start(ctx, string(op)+" "+k.name, trace.SpanKindInternal, tracing.Connector.String(k.name), tracing.Version.String(k.description.Version), tracing.Operation.String(string(op)))
+	defer span.End()
+
 	var usage sandbox.Usage
 	limit, called := "", false
 	out, err := func() (T, error) {
@@ -159,6 +164,8 @@ func call[T any](ctx context.Context, k *Connector, op pdk.Operation, in pdk.Inp
 		return v, nil
 	}()
 	r.lines.told(r.log, o.Now(), time.Second)
+	span.SetAttributes(tracing.Fuel.Int64(r.trace.Fuel), tracing.Memory.Int64(r.trace.MemoryBytes))
+	tracing.Fail(span, string(host.CodeOf(err)))
 	if o.Observe != nil {
 		o.Observe(Observation{
 			Connector: k.name, Version: k.description.Version, Operation: string(op),

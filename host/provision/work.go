@@ -10,7 +10,10 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/tracing"
 	"github.com/provosthq/provost/pdk"
 )
 
@@ -66,6 +69,8 @@ func (e *Engine) Work(ctx context.Context, id string) error {
 		}
 	}
 	began := e.Now()
+	ctx, span := tracing.Start(ctx, "attempt "+string(a.request.Operation), trace.SpanKindConsumer, append(tracing.OfRequest(a.request), tracing.Attempt.Int(a.request.Attempt))...)
+	defer span.End()
 	answer := e.perform(a.withTurn(ctx), a)
 	if ctx.Err() != nil && answer.err != nil {
 		// The daemon stops: the attempt stays in flight, and whoever goes on
@@ -87,6 +92,8 @@ func (e *Engine) Work(ctx context.Context, id string) error {
 		return e.fenced(store, a, err)
 	}
 	if err == nil {
+		span.SetAttributes(tracing.State.String(string(ended.request.State)))
+		tracing.Fail(span, string(ended.request.ErrorCode))
 		e.tell(ctx, ended.request, &answer.trace, e.Now().Sub(began))
 	}
 	if err == nil && e.Attempted != nil {

@@ -7,7 +7,10 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/tracing"
 	"github.com/provosthq/provost/pdk"
 )
 
@@ -77,7 +80,11 @@ func (e *Engine) ask(ctx context.Context, r *host.UserProvisioningRequest, app *
 				return
 			}
 		}
-		p.out, p.trace, p.err = e.Connectors.Call(host.WithConnectorBuild(host.WithTurn(ctx), build), app, pdk.OpReconcile, in)
+		calling, span := tracing.Start(ctx, "page", trace.SpanKindInternal, append(tracing.OfRequest(r), tracing.Page.Int(r.ReconPages+1))...)
+		p.out, p.trace, p.err = e.Connectors.Call(host.WithConnectorBuild(host.WithTurn(calling), build), app, pdk.OpReconcile, in)
+		span.SetAttributes(tracing.Accounts.Int(len(p.out.Accounts)))
+		tracing.Fail(span, string(host.CodeOf(p.err)))
+		span.End()
 	}()
 	return p
 }

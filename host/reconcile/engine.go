@@ -11,7 +11,10 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/tracing"
 	"github.com/provosthq/provost/pdk"
 )
 
@@ -231,6 +234,8 @@ func (e *Engine) Work(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	ctx, span := tracing.Start(ctx, "run", trace.SpanKindConsumer, tracing.RequestID.String(id), tracing.Attempt.Int(attempt))
+	defer span.End()
 	var ahead *page
 	defer func() { ahead.drop() }()
 	for {
@@ -270,7 +275,7 @@ func (e *Engine) Work(ctx context.Context, id string) error {
 			}
 			err = e.step(ctx, r, host.StateAnalyzing, "analyzing", "")
 		case host.StateAnalyzing:
-			err = e.analyze(ctx, r, rules)
+			err = spanned(ctx, "analyze", r, func(ctx context.Context) error { return e.analyze(ctx, r, rules) })
 		case host.StateAnalyzed:
 			if !r.CommitWhenAnalyzed {
 				if err := e.complete(ctx); err != nil {
@@ -286,7 +291,7 @@ func (e *Engine) Work(ctx context.Context, id string) error {
 			}
 			err = e.step(ctx, r, host.StateCommitting, "committing", "without a review, as asked")
 		case host.StateCommitting:
-			err = e.commit(ctx, r)
+			err = spanned(ctx, "commit", r, func(ctx context.Context) error { return e.commit(ctx, r) })
 		default:
 			return e.complete(ctx)
 		}
@@ -334,6 +339,15 @@ func (e *Engine) begin(ctx context.Context, id string) (attempt int, err error) 
 		return e.log(ctx, tx, &next, "resumed", fmt.Sprintf("attempt %d goes on from where the last one ended: %s, %d pages", next.Attempt, next.State, next.ReconPages), nil)
 	})
 	return attempt, err
+}
+
+// spanned does something within a span of its own.
+func spanned(ctx context.Context, name string, r *host.UserProvisioningRequest, do func(context.Context) error) error {
+	ctx, span := tracing.Start(ctx, name, trace.SpanKindInternal, tracing.OfRequest(r)...)
+	defer span.End()
+	err := do(ctx)
+	tracing.Fail(span, string(host.CodeOf(err)))
+	return err
 }
 
 func (e *Engine) complete(ctx context.Context) error {
