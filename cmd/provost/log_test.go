@@ -61,7 +61,7 @@ func TestEveryAttemptRunAndReloadEndsWithOneLine(t *testing.T) {
 	server := httptest.NewServer(target.New(""))
 	t.Cleanup(server.Close)
 	configure := func(level string) {
-		rest := "plugins: [{name: mock, source: mock.wasm}]\ncredentials: [{name: Mock, endpoint: \"" + server.URL + "\", anonymous: true}]\n" +
+		rest := "plugins: [{name: mock, source: mock.wasm, unsigned: true}]\ncredentials: [{name: Mock, endpoint: \"" + server.URL + "\", anonymous: true}]\n" +
 			"apps: [{name: acme, plugin: mock, credential: Mock}]\n"
 		writeConfig(t, s.file+".new", "listen: {api: \"127.0.0.1:0\", metrics: \"127.0.0.1:0\"}\nlog: {level: info, format: json"+level+"}\n"+rest)
 		require.NoError(t, os.Rename(s.file+".new", s.file))
