@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -62,6 +63,34 @@ func LoadWith(path, file string, text []byte, checks ...Check) (*Config, error) 
 		return nil, &p
 	}
 	return load(sources, checks)
+}
+
+// LoadText is Load of files that need not be there: the text of the main one at
+// path, and of those that would stand in conf.d beside it, by name.
+func LoadText(path string, text []byte, more map[string][]byte, checks ...Check) (*Config, error) {
+	sources := []source{{path, text}}
+	for _, name := range slices.Sorted(maps.Keys(more)) {
+		sources = append(sources, source{filepath.Join(filepath.Dir(path), "conf.d", name), more[name]})
+	}
+	return load(sources, checks)
+}
+
+// Texts reads the files of a configuration as they are, mistakes and all: the
+// main one, and those of conf.d by name.
+func Texts(path string) (text []byte, more map[string][]byte, err error) {
+	if text, err = os.ReadFile(path); err != nil {
+		return nil, nil, err
+	}
+	found, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "conf.d", "*.yaml")) // the only error is a pattern that can't be, from brackets in the path
+	more = map[string][]byte{}
+	for _, name := range found {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		more[filepath.Base(name)] = b
+	}
+	return text, more, nil
 }
 
 // Socket tells where the daemon of a configuration listens, also for one that

@@ -62,6 +62,8 @@ const (
 	AuditUserUnassign        AuditAction = "user.unassign"
 	AuditUserImport          AuditAction = "user.import"
 	AuditUserErase           AuditAction = "user.erase"
+	AuditDatabaseBackup      AuditAction = "database.backup"
+	AuditDatabaseRestore     AuditAction = "database.restore"
 	AuditRetentionRun        AuditAction = "retention.run"
 	AuditPrune               AuditAction = "audit.prune"
 )

@@ -213,7 +213,8 @@ func sameFile(a, b string) bool {
 	return errA == nil && errB == nil && x == y
 }
 
-// writeWhole writes a file so that nobody ever reads half of it.
+// writeWhole writes a file so that nobody ever reads half of it. What root writes
+// the daemon's user can read where the folder is so.
 func writeWhole(name string, text []byte) error {
 	dir := filepath.Dir(name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -225,6 +226,9 @@ func writeWhole(name string, text []byte) error {
 	}
 	_, err = f.Write(text)
 	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = belongLike(f.Name(), dir)
+	}
 	if err == nil {
 		err = os.Rename(f.Name(), name)
 	}

@@ -77,6 +77,8 @@ type daemon struct {
 	// sealer seals what is stored; nil without a key.
 	sealer atomic.Pointer[secret.Sealer]
 	reload sync.Mutex
+	// backingUp lets one backup be made at a time.
+	backingUp sync.Mutex
 	// supervisor is told how the daemon is.
 	supervisor *supervisor
 }
@@ -380,6 +382,7 @@ func serve(ctx context.Context, path string, stderr io.Writer) (err error) {
 	}
 	d.path = path
 	defer func() { err = errors.Join(err, d.close(context.WithoutCancel(ctx))) }()
+	d.dropUnfinishedBackups(cfg.DataDir)
 	if err := errors.Join(d.auditRun(ctx, host.AuditDaemonStart), d.start(ctx)); err != nil {
 		return err
 	}
@@ -436,6 +439,7 @@ func (d *daemon) listen(ctx context.Context, cfg *config.Config) error {
 	fromOutside := http.NewServeMux()
 	fromOutside.Handle("/", loopbackOnly(d.handler()))
 	fromOutside.Handle("GET "+api.CallbackPath, d.handler())
+	fromOutside.HandleFunc("POST "+api.BackupPath, onSocketOnly)
 	var listeners []netip.AddrPort
 	guard := &scrapeGuard{d: d}
 	for _, one := range []struct {

@@ -408,7 +408,11 @@ func recordsOf(t *testing.T, databaseURL string) provisiontest.Records {
 				return err
 			}
 		}
-		rows, err := tx.SQL().QueryContext(t.Context(), "SELECT CAST(args AS TEXT) FROM river_job WHERE state IN ('available', 'pending', 'retryable', 'running', 'scheduled')")
+		text := "CAST(args AS TEXT)"
+		if s.Dialect() == "sqlite" {
+			text = "json(args)" // it may be stored packed
+		}
+		rows, err := tx.SQL().QueryContext(t.Context(), "SELECT "+text+" FROM river_job WHERE state IN ('available', 'pending', 'retryable', 'running', 'scheduled')")
 		if err != nil {
 			return err
 		}

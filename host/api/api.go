@@ -113,6 +113,7 @@ func Handler(s Service, version string) http.Handler {
 	audit(a, s)
 	checks(a, s)
 	mux.HandleFunc("POST /api/v1/users/import", importUsers(s))
+	mux.HandleFunc("POST "+BackupPath, backup(s))
 	mux.HandleFunc("POST /api/v1/apps/{app}/accounts/import", importAccounts(s))
 	mux.HandleFunc("GET /api/v1/audit/export", exportAudit(s))
 	return withActor(dryRun(s, mux))

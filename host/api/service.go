@@ -20,6 +20,7 @@ type Service interface {
 	ReviewService
 	EffectService
 	CredentialService
+	BackupService
 	NoticeService
 	AuditService
 	ConnectorService

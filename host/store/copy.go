@@ -33,6 +33,11 @@ func (s *Store) Copy(ctx context.Context, path string) error {
 	return s.explain(copySQLite(ctx, sqlitePath(s.url), path))
 }
 
+// CopyFile copies a SQLite database that no store has open, as [Store.Copy] does.
+func CopyFile(ctx context.Context, from, to string) error {
+	return (&Store{dialect: "sqlite"}).explain(copySQLite(ctx, from, to))
+}
+
 func copySQLite(ctx context.Context, from, to string) (err error) {
 	// VACUUM INTO takes an empty file as it is, with its mode.
 	f, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
