@@ -14,6 +14,7 @@ import (
 	"github.com/provosthq/provost/host/artifact"
 	"github.com/provosthq/provost/host/connector"
 	"github.com/provosthq/provost/host/sandbox"
+	"github.com/provosthq/provost/host/store"
 	"github.com/provosthq/provost/plugins"
 )
 
@@ -131,4 +132,44 @@ func sourceFiles(cfg *config.Config) []string {
 		}
 	}
 	return files
+}
+
+// pruneArtifacts takes out of the cache what neither the configuration nor the
+// versions of its connectors name.
+func (d *daemon) pruneArtifacts(ctx context.Context) error {
+	cfg := d.current.Load().config
+	keep := artifact.Keep{}
+	for _, p := range cfg.Plugins {
+		keep.Sources = append(keep.Sources, p.Source)
+		if p.Path != "" { // a manifest may name an address
+			keep.Sources = append(keep.Sources, artifact.Addresses(p.Path)...)
+		}
+	}
+	err := d.store.View(ctx, func(t *store.Tx) error {
+		pinned, err := t.PinnedConnectorVersions(ctx)
+		if err != nil {
+			return err
+		}
+		keep.Digests = sortedKeys(pinned)
+		versions, err := t.ConnectorVersions(ctx, "")
+		if err != nil {
+			return err
+		}
+		for _, v := range versions {
+			keep.Digests = append(keep.Digests, v.Digest)
+		}
+		states, err := t.ConnectorStates(ctx)
+		for _, s := range states {
+			keep.Digests = append(keep.Digests, s.ServingDigest, s.RejectedDigest)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	files, size, err := d.artifacts.Prune(keep)
+	if files > 0 {
+		d.log.InfoContext(ctx, "the cache of connectors was pruned", "files", files, "bytes", size)
+	}
+	return err
 }

@@ -301,4 +301,3 @@ func buildName(info connector.Info) string {
 	}
 	return info.Version + " " + short(info.Digest)
 }
-

@@ -147,6 +147,7 @@ func (d *daemon) start(ctx context.Context) error {
 	d.every(ctx, 5*time.Second, "runs by schedule", d.reconcile.Schedule)
 	d.every(ctx, 15*time.Second, "approvals whose time is up", d.expireApprovals)
 	d.every(ctx, pruneEvery, "what ended long ago", d.prune)
+	d.every(ctx, pruneEvery, "connectors that nothing names", d.pruneArtifacts)
 	d.every(ctx, settleEvery, "authorizations that nobody asked for", d.settle)
 	d.every(ctx, 5*time.Second, "notices", d.watchNotices)
 	d.every(ctx, 2*time.Second, "telling people", d.notices.Deliver)

@@ -126,8 +126,8 @@ comes from --password-file or ` + signPassword + `.`,
 			if err != nil {
 				return err
 			}
-			if err := os.WriteFile(a.SignaturePath, signature, 0o644); err != nil {
-				return host.Errorf(host.InvalidInput, "%w", err)
+			if err := artifact.WriteFile(a.SignaturePath, signature); err != nil {
+				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s   %s %s is signed with the key %s\n", a.SignaturePath, d.Name, d.Version, artifact.KeyID(key.ID()))
 			return err

@@ -38,6 +38,9 @@ type Artifact struct {
 	// why, as a sentence without its subject.
 	Signature  *Signature
 	Unverified string
+	// Signatures are as they lie beside it, whoever's they are; the one that counts
+	// is the first.
+	Signatures [][]byte
 	// Description and SBOM are documents that came along, nil for none. They are
 	// the publisher's word: nothing is decided by them.
 	Description, SBOM []byte
@@ -185,7 +188,7 @@ func verified(a Artifact, signatures [][]byte, o Options) (Artifact, error) {
 	if err := checkDigest(a, o); err != nil {
 		return Artifact{}, err
 	}
-	a.Signature, a.Unverified = verify(a, signatures, o)
+	a.Signature, a.Signatures, a.Unverified = verify(a, signatures, o)
 	if a.Signature == nil && (o.RequireSignature || len(o.Accepted) > 0) {
 		return Artifact{}, host.Errorf(host.PermissionDenied, "%s: %s", a.Source, a.Unverified)
 	}

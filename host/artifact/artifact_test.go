@@ -249,50 +249,6 @@ func TestASignatureThatCoversAManifestIsForThatOneOnly(t *testing.T) {
 	require.Equal(t, "us", get(t, s, dir, o).Wishes.Config["region"])
 }
 
-func TestAFileThatIsWrittenMeanwhileIsNeverReadHalf(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "acme.wasm")
-	versions := [][]byte{append(wasm("one"), make([]byte, 300_000)...), append(wasm("two"), make([]byte, 200_000)...)}
-	write(t, file, versions[0])
-	ended := make(chan error, 1)
-	go func() { // as an upload does it: over the one before, piece by piece
-		for i := range 400 {
-			text := versions[i%2]
-			f, err := os.OpenFile(file, os.O_WRONLY|os.O_TRUNC, 0o600)
-			if err != nil {
-				ended <- err
-				return
-			}
-			for len(text) > 0 {
-				n, err := f.Write(text[:min(len(text), 50_000)])
-				if text = text[n:]; err != nil {
-					ended <- err
-					return
-				}
-			}
-			_ = f.Close()
-		}
-		ended <- nil
-	}()
-	for s, over := local(t), false; ; {
-		a, err := s.Get(context.Background(), file, artifact.Options{})
-		if err == nil {
-			require.Contains(t, []int{len(versions[0]), len(versions[1])}, len(a.Wasm))
-		} else {
-			require.Equal(t, host.Unavailable, host.CodeOf(err), "%v", err)
-		}
-		if over {
-			require.NoError(t, err)
-			break
-		}
-		select {
-		case err := <-ended:
-			require.NoError(t, err)
-			over = true
-		default:
-		}
-	}
-}
-
 func TestWhatIsNoFileOrTooLargeIsRefused(t *testing.T) {
 	dir, s := t.TempDir(), local(t)
 	require.Contains(t, refused(t, s, filepath.Join(dir, "none.wasm"), artifact.Options{}, host.InvalidInput), "there is no such file; name a .wasm file")

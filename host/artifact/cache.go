@@ -93,7 +93,7 @@ func (c cache) keep(b bundle) error {
 	if err != nil {
 		return err
 	}
-	return write(c.recordPath(b.record.Source), text)
+	return write(c.recordPath(b.record.Source), text, 0o600, 0o700)
 }
 
 func (c cache) putBlob(digest string, text []byte) error {
@@ -104,14 +104,14 @@ func (c cache) putBlob(digest string, text []byte) error {
 			return os.Chtimes(path, now, now) // it is in use from now on
 		}
 	}
-	return write(path, text)
+	return write(path, text, 0o600, 0o700)
 }
 
 // write puts a file in its place whole: whoever reads sees the one before or
 // this one, after a power cut too.
-func write(path string, text []byte) (err error) {
+func write(path string, text []byte, file, folder fs.FileMode) (err error) {
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, folder); err != nil {
 		return err
 	}
 	f, err := os.CreateTemp(dir, temporary)
@@ -125,7 +125,7 @@ func write(path string, text []byte) (err error) {
 	}()
 	_, err = f.Write(text)
 	if err == nil {
-		err = f.Sync()
+		err = errors.Join(f.Chmod(file), f.Sync())
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err

@@ -45,6 +45,25 @@ func Files(source, dir string) []string {
 	return []string{src.Path, src.Path + SignatureSuffix}
 }
 
+// Addresses are what the manifest of a local source names by their address, for
+// whoever keeps what was fetched from there.
+func Addresses(path string) []string {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		path = filepath.Join(path, ManifestName)
+	}
+	if !isManifest(path) {
+		return nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	if m, err := ParseManifest(b); err == nil && m.Module.URL != "" {
+		return []string{m.Module.URL}
+	}
+	return nil
+}
+
 // manifestFiles are what a manifest names, and its signature.
 func manifestFiles(file string) []string {
 	files := []string{file + SignatureSuffix}
@@ -185,7 +204,7 @@ const rest = 50 * time.Millisecond
 // the same after as before, and not of just now. It tries for about a second.
 func readStable(ctx context.Context, path string, most int64) ([]byte, error) {
 	for wait := rest; ; wait += wait / 2 {
-		b, settled, err := readOnce(path, most)
+		b, settled, err := readOnce(path, most, io.ReadAll)
 		if err != nil || settled {
 			return b, err
 		}
@@ -200,7 +219,7 @@ func readStable(ctx context.Context, path string, most int64) ([]byte, error) {
 	}
 }
 
-func readOnce(path string, most int64) (_ []byte, settled bool, err error) {
+func readOnce(path string, most int64, readAll func(io.Reader) ([]byte, error)) (_ []byte, settled bool, err error) {
 	fail := func(err error) ([]byte, bool, error) {
 		return nil, false, host.Errorf(host.InvalidInput, "%w", err)
 	}
@@ -218,7 +237,7 @@ func readOnce(path string, most int64) (_ []byte, settled bool, err error) {
 		return fail(err)
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	b, err := readAll(io.LimitReader(f, most+1))
 	if err != nil {
 		return fail(err)
 	}
@@ -227,6 +246,12 @@ func readOnce(path string, most int64) (_ []byte, settled bool, err error) {
 		return nil, false, nil // it was there; a rename puts another in its place
 	}
 	same := os.SameFile(before, after) && before.Size() == after.Size() && before.ModTime().Equal(after.ModTime()) && int64(len(b)) == after.Size()
-	age := time.Since(after.ModTime()) // below 0 by another machine's clock
-	return b, same && (age < 0 || age >= rest), nil
+	return b, same && atRest(after.ModTime(), time.Now()), nil
+}
+
+// atRest tells whether nobody has written for a while. A time that is yet to come
+// is another machine's, and says nothing.
+func atRest(written, now time.Time) bool {
+	age := now.Sub(written)
+	return age < 0 || age >= rest
 }

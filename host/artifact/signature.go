@@ -118,25 +118,26 @@ func Sign(key minisign.PrivateKey, wasm []byte, name, version string, wishes Wis
 	return minisign.SignWithComments(key, wasm, c.String(), "signature of "+name+" "+version+" with key "+KeyID(key.ID())), nil
 }
 
-// verify finds the first signature of somebody who counts; if there is none, it
-// says why of the last that it looked at.
-func verify(a Artifact, signatures [][]byte, o Options) (*Signature, string) {
+// verify finds the first signature of somebody who counts and puts it first; if
+// there is none, it says why of the last that it looked at.
+func verify(a Artifact, signatures [][]byte, o Options) (*Signature, [][]byte, string) {
 	if len(signatures) == 0 {
 		where := "sign it with provost plugin sign"
 		if a.SignaturePath != "" {
 			where = "put the signature into " + a.SignaturePath
 		}
-		return nil, "is not signed; " + where + ", or write unsigned: true for this plugin"
+		return nil, nil, "is not signed; " + where + ", or write unsigned: true for this plugin"
 	}
 	why := ""
-	for _, text := range signatures {
+	for i, text := range signatures {
 		s, err := verifyOne(a.Wasm, text, o)
 		if err == nil {
-			return &s, ""
+			others := slices.Delete(slices.Clone(signatures), i, i+1)
+			return &s, slices.Insert(others, 0, text), ""
 		}
 		why = err.Error()
 	}
-	return nil, why
+	return nil, signatures, why
 }
 
 func verifyOne(wasm, text []byte, o Options) (Signature, error) {

@@ -85,8 +85,8 @@ func ParseSource(text, dir string) (Source, error) {
 			return fail("%s is a manifest; name the .wasm file itself, or keep the manifest in a file here", text)
 		}
 		return Source{Kind: HTTPS, Text: text, URL: u}, nil
-	case ok && strings.HasPrefix(rest, "//"):
-		return fail("%s begins with %s://; there is builtin:NAME, a path, https:// and oci://", withoutUser(text), scheme)
+	case strings.Contains(text, "://"):
+		return fail("%s is of no kind that is known; there is builtin:NAME, a path, https:// and oci://", withoutUser(text))
 	}
 	path := text
 	if !filepath.IsAbs(path) {
