@@ -47,7 +47,7 @@ func (d *daemon) resolve(ctx context.Context, kind host.NoticeKind, subject stri
 var watchedKinds = []host.NoticeKind{host.NoticeThreshold, host.NoticeCredential, host.NoticeTarget, host.NoticeApproval, host.NoticeReview}
 
 func (d *daemon) watchNotices(ctx context.Context) error {
-	err := d.notices.Watch(ctx, watchedKinds, func(ctx context.Context) ([]host.Notice, error) {
+	return d.notices.Watch(ctx, watchedKinds, func(ctx context.Context) ([]host.Notice, error) {
 		all, err := d.conditions(ctx)
 		list := make([]host.Notice, len(all))
 		for i, c := range all {
@@ -55,10 +55,6 @@ func (d *daemon) watchNotices(ctx context.Context) error {
 		}
 		return list, err
 	})
-	if err != nil {
-		return err
-	}
-	return d.notices.Forsake(ctx)
 }
 
 // condition is what is so now: as a notice, and in the words that are for who

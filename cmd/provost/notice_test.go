@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -22,6 +23,8 @@ import (
 	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/api"
+	"github.com/provosthq/provost/host/secret"
+	"github.com/provosthq/provost/host/store"
 	"github.com/provosthq/provost/host/store/storetest"
 )
 
@@ -213,4 +216,101 @@ func TestWhatADaemonRaisesItselfIsListedUntilItIsOver(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 	require.NotNil(t, list[0].Resolved)
+}
+
+func TestEachKindOfNoticeFollowsFromWhatIsStored(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, database string) {
+		dir := t.TempDir()
+		file := filepath.Join(dir, "provost.yaml")
+		identity, err := secret.GenerateIdentity()
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "identity"), []byte(identity), 0o600))
+		require.NoError(t, os.WriteFile(file, []byte(fmt.Sprintf(`
+database: {url: %q}
+secrets: {identity_file: identity}
+plugins: [{name: scim, source: "builtin:scim"}]
+credentials:
+  - {name: Down, endpoint: "http://127.0.0.1:1", anonymous: true}
+  - {name: Slow, endpoint: "http://127.0.0.1:1", anonymous: true}
+  - name: Asked
+    endpoint: "http://127.0.0.1:1"
+    oauth2: {grant: authorization_code, authorization_url: "http://127.0.0.1:1/a", token_url: "http://127.0.0.1:1/t", client_id: x, client_secret: {value: y}}
+apps:
+  - {name: acme, plugin: scim, credential: Down}
+  - {name: globex, plugin: scim, credential: Slow}
+  - {name: initech, plugin: scim, credential: Asked}
+notices: {target_down: 10m, waiting: 24h}
+`, database)), 0o600))
+		cfg, err := config.Load(file)
+		require.NoError(t, err)
+		d, err := openDaemon(t.Context(), cfg, newLogger(config.Log{}, io.Discard))
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, d.close(context.WithoutCancel(t.Context()))) })
+		ctx := t.Context()
+		now := time.Now().UTC()
+		ago := func(d time.Duration) *time.Time { at := now.Add(-d); return &at }
+		run := func(app, quarantine string, began time.Duration) *host.UserProvisioningRequest {
+			return &host.UserProvisioningRequest{Id: host.NewID(), AppName: app, Operation: host.Reconcile, State: host.StateAnalyzed, Quarantine: quarantine, ApprovalStatus: host.ApprovalNotRequired,
+				CreatedDate: *ago(began), StartedDate: ago(began)}
+		}
+		held, old, fresh := run("acme", "it found ann canary", time.Minute), run("globex", "", 25*time.Hour), run("initech", "", time.Hour)
+		plan := &host.Plan{Id: host.NewID(), Kind: "process", State: host.PlanQuarantined, AppName: "acme", Reason: "ann canary", Accounts: 10, Counts: map[string]int64{"Deactivate": 6}, CreatedDate: now}
+		require.NoError(t, d.store.Update(ctx, func(tx *store.Tx) error {
+			for _, r := range []*host.UserProvisioningRequest{held, old, fresh} {
+				if err := tx.InsertRequest(ctx, r); err != nil {
+					return err
+				}
+			}
+			if err := tx.InsertPlan(ctx, plan); err != nil {
+				return err
+			}
+			for name, since := range map[string]time.Duration{"Down": 11 * time.Minute, "Slow": 9 * time.Minute} {
+				s, err := tx.TargetState(ctx, name, true)
+				if err != nil {
+					return err
+				}
+				s.Failures, s.Since, s.RestUntil, s.LastError = 5, ago(since), ago(-time.Minute), "ann canary is unknown here"
+				if err := tx.PutTargetState(ctx, s); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+		require.NoError(t, d.watchNotices(ctx))
+		var got []string
+		require.NoError(t, d.store.View(ctx, func(tx *store.Tx) error {
+			list, err := tx.Notices(ctx, time.Time{})
+			got = nil
+			for _, n := range list {
+				require.NotContains(t, n.Text, "canary")
+				require.Contains(t, n.Text, "   -> provost ")
+				got = append(got, string(n.Kind)+" "+n.Subject)
+			}
+			return err
+		}))
+		require.ElementsMatch(t, []string{"credential Asked", "threshold " + plan.Name(), "threshold " + held.Name(), "review " + old.Name(), "target Down"}, got)
+		list, err := service{d}.Notices(ctx, time.Time{})
+		require.NoError(t, err)
+		require.Len(t, list, 5)
+		require.Contains(t, fmt.Sprint(list), "ann canary is unknown here", "who sits here may know")
+
+		// What a person does ends it.
+		require.NoError(t, d.store.Update(ctx, func(tx *store.Tx) error {
+			copied := *plan
+			copied.State = host.PlanRejected
+			return tx.UpdatePlan(ctx, &copied, host.PlanQuarantined)
+		}))
+		require.NoError(t, d.watchNotices(ctx))
+		list, err = service{d}.Notices(ctx, now.Add(-time.Hour))
+		require.NoError(t, err)
+		require.Equal(t, 1, strings.Count(fmt.Sprint(list), "passed a threshold with 6 changes of 10"))
+		over := 0
+		for _, n := range list {
+			if n.Resolved != nil {
+				over++
+				require.Equal(t, plan.Name(), n.Subject)
+			}
+		}
+		require.Equal(t, 1, over)
+	})
 }

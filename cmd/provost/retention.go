@@ -72,7 +72,7 @@ func (d *daemon) prune(ctx context.Context) error {
 	if len(counts) > 0 {
 		d.log.InfoContext(ctx, "what ended long ago was pruned", "rows", counts)
 	}
-	return err
+	return errors.Join(err, d.notices.Forsake(ctx))
 }
 
 // mostEraseBlockers is how many requests are named that are in the way.
