@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,10 +55,9 @@ func (a *authorizing) refreshing(reached chan struct{}) {
 // keepsBack is a server that keeps the answer of the first refresh back.
 func keepsBack() (o oauthtest.Options, reached, release chan struct{}) {
 	reached, release = make(chan struct{}, 1), make(chan struct{})
-	first := true
+	var before atomic.Bool
 	return oauthtest.Options{Lifetime: 2 * time.Second, AfterToken: func(grant string) {
-		if grant == "refresh_token" && first {
-			first = false
+		if grant == "refresh_token" && !before.Swap(true) {
 			reached <- struct{}{}
 			<-release
 		}
