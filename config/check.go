@@ -239,8 +239,11 @@ func checkCredential(k *checker, c *Credential, key string) {
 	case len(signIns) > 1:
 		k.fail(key, "has %d sign-ins (%s); keep one", len(signIns), strings.Join(signIns, ", "))
 	}
-	if c.MutualTLS && c.TLS.Cert == "" {
-		k.fail(key+".tls", "has no cert, which mutual_tls is about")
+	if c.MutualTLS && c.TLS.Cert == "" && c.TLS.Identity == nil {
+		k.fail(key+".tls", "has neither cert nor identity, which mutual_tls is about")
+	}
+	if c.TLS.Cert != "" && c.TLS.Identity != nil {
+		k.fail(key+".tls", "has cert and identity; keep one")
 	}
 	if c.Probe != "" && !strings.HasPrefix(c.Probe, "/") {
 		k.fail(key+".probe", "%q must begin with /", short(c.Probe))

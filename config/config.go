@@ -275,10 +275,12 @@ func (s Secret) places() []string {
 
 // TLS adds to how a target is verified and how we show who we are.
 type TLS struct {
-	CA   string   `yaml:"ca" path:"file" doc:"PEM file with the authorities to trust, in place of the system's."`
-	Cert string   `yaml:"cert" path:"file" doc:"PEM file with a client certificate."`
-	Key  string   `yaml:"key" path:"file" doc:"PEM file with its key."`
-	Pins []string `yaml:"pins" doc:"Keys of which the target's certificates must have one, besides being trusted: sha256/BASE64 of a SubjectPublicKeyInfo."`
+	CA   string `yaml:"ca" path:"file" doc:"PEM file with the authorities to trust, in place of the system's."`
+	Cert string `yaml:"cert" path:"file" doc:"PEM file with a client certificate."`
+	Key  string `yaml:"key" path:"file" doc:"PEM file with its key."`
+	// Identity is nil where there is none.
+	Identity *TLSIdentity `yaml:"identity" doc:"A client certificate and its key in one secret, in place of cert and key."`
+	Pins     []string     `yaml:"pins" doc:"Keys of which the target's certificates must have one, besides being trusted: sha256/BASE64 of a SubjectPublicKeyInfo."`
 }
 
 // Timeouts bound the phases of one request.

@@ -25,6 +25,12 @@ type Key struct {
 	ID       string `yaml:"id" doc:"Its name (kid)."`
 }
 
+// TLSIdentity is a client certificate with its key.
+type TLSIdentity struct {
+	Secret   Secret `yaml:"secret" required:"true" doc:"Both: PEM, or PKCS#12 (base64 where it is no file); certificates between it and its authority may follow."`
+	Password Secret `yaml:"password" doc:"What opens it, where it is encrypted."`
+}
+
 // Claims are what a signed assertion says.
 type Claims struct {
 	Issuer    string         `yaml:"issuer" doc:"iss; without it the client id."`

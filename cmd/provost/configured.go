@@ -121,6 +121,9 @@ func namedCredentials(list []config.Credential, proxy *config.Proxy) []callout.C
 			Timeouts: callout.Timeouts(c.Timeouts), Proxy: proxyOf(c, proxy), NoRetries: !c.Limits.RetryReads,
 			MergeHeaders: c.MergeFields.Headers, MergeBody: c.MergeFields.Body,
 		}
+		if who := c.TLS.Identity; who != nil {
+			out[i].TLS.Identity = keyOf("tls.identity", config.Key{Secret: who.Secret, Password: who.Password})
+		}
 	}
 	return out
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/secret"
 	"github.com/provosthq/provost/host/signin"
 )
 
@@ -51,6 +52,9 @@ type TLS struct {
 	// CAFile has the authorities to trust in place of the system's.
 	CAFile            string
 	CertFile, KeyFile string
+	// Identity has a client certificate and its key together, in place of the two
+	// files.
+	Identity signin.Key
 	// Pins are keys of which the target's chain must have one: sha256/BASE64.
 	Pins []string
 }
@@ -119,6 +123,13 @@ func (e *Egress) newCredential(c Credential) (*credential, error) {
 	tlsConfig, err := c.TLS.config()
 	if err != nil {
 		errs = append(errs, bad("tls", "%w", err))
+	} else if c.TLS.Identity.Secret.Ref.IsSet() {
+		who, err := newIdentity(c.Name, c.TLS.Identity, secret.Options{Sealer: e.options.Sealer, Logger: e.options.Logger}, !e.options.Unread)
+		if err != nil {
+			errs = append(errs, bad("tls.identity", "%w", err))
+		} else {
+			tlsConfig.GetClientCertificate = who.get
+		}
 	}
 	transport, err := e.transport(within, c.Timeouts, c.Proxy)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"io"
 	"log"
@@ -11,10 +12,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"software.sslmate.com/src/go-pkcs12"
 
 	"github.com/provosthq/provost/host/callout"
 	"github.com/provosthq/provost/host/secret"
@@ -142,4 +146,57 @@ func TestAClientShowsItsCertificateToTheTokenEndpointThatIsForThat(t *testing.T)
 	answer := get(open(t, new(bytes.Buffer), c), "callout:Acme/x")
 	require.Nil(t, answer.Err)
 	require.Equal(t, http.StatusOK, answer.Status)
+}
+
+func TestAClientCertificateComesFromOneSecret(t *testing.T) {
+	own, clients := newAuthority(t), newAuthority(t)
+	url, _ := own.serve(time.Now().Add(time.Hour), clients)
+	both := func(name string) []byte {
+		cert, key := clients.pair(name, time.Now().Add(time.Hour))
+		c, err := os.ReadFile(cert)
+		require.NoError(t, err)
+		k, err := os.ReadFile(key)
+		require.NoError(t, err)
+		return append(k, c...)
+	}
+	file := filepath.Join(t.TempDir(), "identity.pem")
+	require.NoError(t, os.WriteFile(file, both("first"), 0o600))
+	from := func(r secret.Ref) callout.TLS {
+		return callout.TLS{CAFile: own.file, Identity: signin.Key{Secret: signin.Secret{Ref: r, Path: "tls.identity.secret"}, Password: signin.Secret{Ref: secret.Ref{Value: canary}, Path: "tls.identity.password"}}}
+	}
+	e := open(t, new(bytes.Buffer), own.credential(url, from(secret.Ref{File: file})))
+	require.Equal(t, "first", string(get(e, "callout:Acme/x").Body))
+	require.NoError(t, os.WriteFile(file+".new", both("the next one"), 0o600))
+	require.NoError(t, os.Rename(file+".new", file))
+	require.Eventually(t, func() bool { // a file is looked at once a second, a connection that is there is used
+		e.Close()
+		return string(get(e, "callout:Acme/x").Body) == "the next one"
+	}, 5*time.Second, 100*time.Millisecond)
+
+	// As an authority's tools hand it out.
+	text := both("of PKCS 12")
+	pair, err := tls.X509KeyPair(text, text)
+	require.NoError(t, err)
+	p12, err := pkcs12.Modern.Encode(pair.PrivateKey, pair.Leaf, []*x509.Certificate{clients.cert}, canary)
+	require.NoError(t, err)
+	identity, err := secret.GenerateIdentity()
+	require.NoError(t, err)
+	sealer, err := secret.NewSealer(identity)
+	require.NoError(t, err)
+	sealed, err := sealer.Seal(secret.New(base64.StdEncoding.EncodeToString(p12)), signin.Binding("Acme", "tls.identity.secret"))
+	require.NoError(t, err)
+	e = callout.New(callout.Options{Sealer: sealer})
+	defer e.Close()
+	c := own.credential(url, from(secret.Ref{Sealed: sealed}))
+	c.Name = "Acme"
+	require.NoError(t, e.Apply([]callout.Credential{c}))
+	require.Equal(t, "of PKCS 12", string(get(e, "callout:Acme/x").Body))
+
+	for says, text := range map[string]string{"no certificate of it": string(text[:bytes.Index(text, []byte("-----BEGIN CERT"))]), "none of PEM": "garbage"} {
+		c.TLS = from(secret.Ref{Value: text})
+		err := e.Apply([]callout.Credential{c})
+		require.ErrorContains(t, err, says)
+		require.ErrorContains(t, err, "client certificate")
+		require.NotContains(t, err.Error(), canary)
+	}
 }
