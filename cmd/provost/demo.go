@@ -31,7 +31,7 @@ import (
 )
 
 func newDemoCommand() *cobra.Command {
-	var dir string
+	var dir, metrics string
 	var figures bool
 	cmd := &cobra.Command{
 		Use: "demo", Short: "Provision invented people into a SCIM server in this process, and show what happens", Args: cobra.NoArgs,
@@ -42,11 +42,12 @@ func newDemoCommand() *cobra.Command {
 				}
 				defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 			}
-			s := &story{out: cmd.OutOrStdout(), progress: cmd.ErrOrStderr(), figures: figures}
+			s := &story{out: cmd.OutOrStdout(), progress: cmd.ErrOrStderr(), figures: figures, metrics: metrics}
 			return s.run(cmd.Context(), dir)
 		},
 	}
 	cmd.Flags().BoolVar(&figures, "figures", false, "print how fast it was, as JSON, in the place of the table")
+	cmd.Flags().StringVar(&metrics, "metrics", "", "host:port of the demo's metrics; it then goes on until it is interrupted")
 	cmd.Flags().StringVar(&dir, "dir", "", "keep the database and the configuration here (default: a temporary folder)")
 	return cmd
 }
@@ -63,6 +64,7 @@ var strangers = []map[string]any{
 type story struct {
 	out, progress io.Writer
 	figures       bool
+	metrics       string // where its metrics are served, "" for nowhere
 	c             *client
 	target        *scimtarget.Target
 	url, token    string
@@ -139,8 +141,43 @@ apps:
 		return err
 	}
 	s.c = inProcessClient(d)
+	if s.metrics != "" {
+		stop, err := s.serveMetrics(ctx, d)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	s.begin = time.Now()
-	return s.tell(ctx)
+	if err := s.tell(ctx); err != nil || s.metrics == "" {
+		return err
+	}
+	fmt.Fprintf(s.progress, "its metrics are at http://%s/metrics until you interrupt it\n", s.metrics)
+	<-ctx.Done()
+	return nil
+}
+
+// serveMetrics lets Prometheus watch the demo, until stop is called.
+func (s *story) serveMetrics(ctx context.Context, d *daemon) (stop func(), err error) {
+	l, err := net.Listen("tcp", s.metrics)
+	if err != nil {
+		return nil, host.Errorf(host.Unavailable, "--metrics: %w", err)
+	}
+	guard := &scrapeGuard{d: d}
+	if l, err = guard.listener(ctx, l); err != nil {
+		return nil, err
+	}
+	s.metrics = l.Addr().String()
+	server := &http.Server{Handler: guard.handler(), ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(l) // it ends by stop
+	}()
+	return func() {
+		_ = server.Close() // there is nobody left to tell
+		<-served
+	}, nil
 }
 
 // tell runs the demo from a list of people to a table of what was done.

@@ -162,6 +162,9 @@ func (d *daemon) metricCounts(ctx context.Context) (c metrics.Counts, err error)
 		}
 		return countApps(ctx, t, &c)
 	})
+	for app := range c.Requests {
+		d.metrics.App(app)
+	}
 	return c, err
 }
 

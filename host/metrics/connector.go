@@ -87,6 +87,11 @@ func (m *connectors) Call(c Call) {
 // [host.Code], took what all of it took, compile what the compiling did, 0 where
 // it came from the cache.
 func (m *connectors) Load(connector, outcome string, took, compile time.Duration) {
+	// What may happen to it is there as 0, so that the first time is an increase.
+	m.swaps.WithLabelValues(connector, "ok")
+	m.rollbacks.WithLabelValues(connector, "operator")
+	m.rollbacks.WithLabelValues(connector, "automatic")
+	m.quarantines.WithLabelValues(connector)
 	m.loads.WithLabelValues(connector, outcomeOf(outcome)).Inc()
 	m.loadSeconds.WithLabelValues(connector).Observe(took.Seconds())
 	if compile > 0 {

@@ -79,6 +79,16 @@ func (m *reconciling) Page(app, outcome string, accounts int, requestID string) 
 	m.collected.WithLabelValues(app).Add(float64(accounts))
 }
 
+// App makes the series of an app that may never move, so that the first time is
+// an increase.
+func (m *reconciling) App(app string) {
+	m.pages.WithLabelValues(app, "ok")
+	m.collected.WithLabelValues(app)
+	for _, of := range []string{"run", "process"} {
+		m.thresholds.WithLabelValues(app, of)
+	}
+}
+
 // ThresholdHit records that something was held back for a person: of is "run",
 // "process" or "import".
 func (m *reconciling) ThresholdHit(app, of string) { m.thresholds.WithLabelValues(app, of).Inc() }
