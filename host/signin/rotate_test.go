@@ -38,7 +38,7 @@ func two(newest, before string) signin.Secret {
 // madeWith tells which of two keys has signed a token.
 func madeWith(t *testing.T, token string, keys ...*ecdsa.PrivateKey) int {
 	t.Helper()
-	parsed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.ES256})
+	parsed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.ES256})
 	require.NoError(t, err)
 	for i, k := range keys {
 		if _, err := parsed.Verify(&k.PublicKey); err == nil {
@@ -148,7 +148,7 @@ func TestTheCertificateBesideAKeyIsNamed(t *testing.T) {
 	a, err := s.Get(t.Context(), "")
 	require.NoError(t, err)
 	token, _ := a.Field("OAuthToken")
-	parsed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.ES256})
+	parsed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.ES256})
 	require.NoError(t, err)
 	sum := sha256.Sum256(der)
 	require.Equal(t, base64.RawURLEncoding.EncodeToString(sum[:]), parsed.Signatures[0].Header.ExtraHeaders["x5t#S256"])

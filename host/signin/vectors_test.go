@@ -77,7 +77,7 @@ func TestKeysOfTheRFCsSignAsTheRFCsSay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			key, _, err := signin.ParseKey([]byte(c.jwk), "")
 			require.NoError(t, err)
-			theirs, err := jose.ParseSigned(c.jws, []jose.SignatureAlgorithm{c.algorithm})
+			theirs, err := jose.ParseSignedCompact(c.jws, []jose.SignatureAlgorithm{c.algorithm})
 			require.NoError(t, err)
 			plain, err := theirs.Verify(key.Public())
 			require.NoError(t, err)
@@ -94,7 +94,7 @@ func TestKeysOfTheRFCsSignAsTheRFCsSay(t *testing.T) {
 			// What we sign with it is of the algorithm that the key is for.
 			token, err := signin.Assertion{Issuer: "me"}.Sign(key, time.Now())
 			require.NoError(t, err)
-			parsed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{c.algorithm})
+			parsed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{c.algorithm})
 			require.NoError(t, err)
 			_, err = parsed.Verify(public(t, key))
 			require.NoError(t, err)
@@ -123,7 +123,7 @@ func TestAnAssertionIsAskedWithAsTheRFCSays(t *testing.T) {
 	require.NoError(t, err)
 	now := time.Date(2011, 3, 22, 18, 0, 0, 0, time.UTC)
 	read := func(text string) (header jose.Header, claims map[string]any) {
-		parsed, err := jose.ParseSigned(text, []jose.SignatureAlgorithm{jose.ES256})
+		parsed, err := jose.ParseSignedCompact(text, []jose.SignatureAlgorithm{jose.ES256})
 		require.NoError(t, err)
 		plain, err := parsed.Verify(key.Public())
 		require.NoError(t, err)
