@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
@@ -58,27 +59,41 @@ func configuredArtifact(ctx context.Context, store *artifact.Store, cfg *config.
 // it.
 func artifactSpec(a artifact.Artifact, spec connector.Spec) connector.Spec {
 	spec.Wasm, spec.Sum, spec.Config, spec.Limits = a.Wasm, a.Digest, a.Wishes.Config, wishedLimits(spec.Limits, a.Wishes)
+	spec.Wants = wishedReach(a.Wishes)
 	if s := a.Signature; s != nil {
 		spec.Signer, spec.SignedAs = s.Signer, s.Name+" "+s.Version
 	}
 	return spec
 }
 
+// wishedReach is what a manifest asks for beyond what every connector has; like
+// what the connector itself asks for, it needs a grant.
+func wishedReach(w artifact.Wishes) host.Reach {
+	most, r := sandbox.DefaultLimits(), host.Reach{Hosts: w.Hosts}
+	if w.MemoryBytes > most.MemoryBytes {
+		r.MemoryMiB = int((w.MemoryBytes + 1<<20 - 1) >> 20)
+	}
+	if w.Time > most.Time {
+		r.TimeSeconds = int((w.Time + time.Second - 1) / time.Second)
+	}
+	return r
+}
+
 // wishedLimits are the operator's limits and, where he says nothing, what the
-// manifest asks for: never more than what a connector has by default.
+// manifest asks for where that is less than what every connector has.
 func wishedLimits(l sandbox.Limits, w artifact.Wishes) sandbox.Limits {
 	most := sandbox.DefaultLimits()
-	if l.MemoryBytes == 0 && w.MemoryBytes > 0 {
-		l.MemoryBytes = min(w.MemoryBytes, most.MemoryBytes)
+	if l.MemoryBytes == 0 && w.MemoryBytes > 0 && w.MemoryBytes < most.MemoryBytes {
+		l.MemoryBytes = w.MemoryBytes
 	}
-	if l.Time == 0 && w.Time > 0 {
-		l.Time = min(w.Time, most.Time)
+	if l.Time == 0 && w.Time > 0 && w.Time < most.Time {
+		l.Time = w.Time
 	}
-	if l.HTTPResponseBytes == 0 && w.HTTPResponseBytes != 0 {
-		l.HTTPResponseBytes = min(max(w.HTTPResponseBytes, 1), most.HTTPResponseBytes)
+	if l.HTTPResponseBytes == 0 && w.HTTPResponseBytes != 0 && w.HTTPResponseBytes < most.HTTPResponseBytes {
+		l.HTTPResponseBytes = max(w.HTTPResponseBytes, 1) // 0 would be the default
 	}
-	if l.VarBytes == 0 && w.VarBytes != 0 {
-		l.VarBytes = int(min(max(w.VarBytes, 1), int64(most.VarBytes)))
+	if l.VarBytes == 0 && w.VarBytes != 0 && w.VarBytes < int64(most.VarBytes) {
+		l.VarBytes = int(max(w.VarBytes, 1))
 	}
 	return l
 }

@@ -15,8 +15,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/stretchr/testify/require"
 
+	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/artifact"
+	"github.com/provosthq/provost/host/connector"
 	"github.com/provosthq/provost/host/sandbox"
+	"github.com/provosthq/provost/pdk"
 )
 
 // newHub is a real registry, in memory; the name is that of a repository there.
@@ -68,7 +71,7 @@ func TestAConnectorIsSignedPushedPulledAndVerified(t *testing.T) {
 	require.Contains(t, fails(t, 1, "config", "validate", cfg), "is not signed; put the signature into "+in("acme.wasm.minisig"))
 	require.Contains(t, fails(t, 1, "plugin", "call", "acme", "describe", "--config", cfg), "is not signed")
 	require.Contains(t, provost("plugin", "list", "--config", cfg).out, "is not signed")
-	require.Contains(t, done(t, "plugin", "inspect", "acme", "--config", cfg), "not by anybody known", "to see it is no use of it")
+	require.Contains(t, done(t, "plugin", "inspect", "acme", "--config", cfg), "signed       no: it is not signed", "to see it is no use of it")
 
 	require.Contains(t, fails(t, 2, "plugin", "sign", in("acme.wasm")), "key")
 	require.Contains(t, fails(t, 1, "plugin", "sign", in("acme.wasm"), "--key", in("example-ltd.pub")), "is no minisign private key")
@@ -135,13 +138,22 @@ func TestASignedNameIsTheOneThatTheModuleDescribes(t *testing.T) {
 }
 
 func TestAManifestLowersLimitsAndNeverRaisesThem(t *testing.T) {
-	most := sandbox.DefaultLimits()
 	got := wishedLimits(sandbox.Limits{}, artifact.Wishes{MemoryBytes: 1 << 20, Time: 1, HTTPResponseBytes: -1, VarBytes: 10})
 	require.Equal(t, sandbox.Limits{MemoryBytes: 1 << 20, Time: 1, HTTPResponseBytes: 1, VarBytes: 10}, got)
 	got = wishedLimits(sandbox.Limits{}, artifact.Wishes{MemoryBytes: 1 << 40, Time: 1 << 60, HTTPResponseBytes: 1 << 60, VarBytes: 1 << 60})
-	require.Equal(t, sandbox.Limits{MemoryBytes: most.MemoryBytes, Time: most.Time, HTTPResponseBytes: most.HTTPResponseBytes, VarBytes: most.VarBytes}, got)
+	require.Zero(t, got, "that is for a grant to give")
+	require.Equal(t, host.Reach{MemoryMiB: 129, TimeSeconds: 12, Hosts: []string{"a.example.com"}},
+		wishedReach(artifact.Wishes{MemoryBytes: 128<<20 + 65536, Time: 11500 * time.Millisecond, Hosts: []string{"a.example.com"}}))
+	require.Zero(t, wishedReach(artifact.Wishes{MemoryBytes: 1 << 20, Time: time.Second}), "what every connector has needs none")
 	own := sandbox.Limits{MemoryBytes: 1 << 30, Time: 2, HTTPResponseBytes: 3, VarBytes: 4}
 	require.Equal(t, own, wishedLimits(own, artifact.Wishes{MemoryBytes: 5, Time: 5, HTTPResponseBytes: 5, VarBytes: 5}), "the operator's word is the last")
+}
+
+func TestWhatAManifestAsksForIsAskedForByTheConnector(t *testing.T) {
+	d := connector.Asking(pdk.Description{Hosts: []string{"a.example.com"}, Limits: &pdk.LimitHints{TimeSeconds: 30, HTTPCalls: 5}},
+		host.Reach{Hosts: []string{"a.example.com", "b.example.com"}, MemoryMiB: 128, TimeSeconds: 20})
+	require.Equal(t, pdk.Description{Hosts: []string{"a.example.com", "b.example.com"}, Limits: &pdk.LimitHints{MemoryMiB: 128, TimeSeconds: 30, HTTPCalls: 5}}, d)
+	require.Zero(t, connector.Asking(pdk.Description{}, host.Reach{}))
 }
 
 // A daemon follows a tag of a registry to builds that are trusted, goes on with

@@ -190,7 +190,7 @@ func TestPluginBuild(t *testing.T) {
 func TestPluginInspect(t *testing.T) {
 	got := provost("plugin", "inspect", guest(t, tinyGuest))
 	require.Equal(t, 0, got.code, got.errors)
-	for _, line := range []string{"tiny 0.1.0 by Example Ltd", "contract 1", "operations   create reconcile\n", "wants        named credential: bearer, OAuth 2.0\n",
+	for _, line := range []string{"tiny 0.1.0 by Example Ltd", "contract 1", "operations   create reconcile\n", "wants        named credential: bearer, OAuth 2.0 · no other hosts\n",
 		"settings     region (string)\n", "inputs       costCenter* (text)\n", "attributes   login*! email\n", "mapping      login = user.Username\n"} {
 		require.Contains(t, got.out, line)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/provosthq/provost/cmd/provost/internal/term"
 	"github.com/provosthq/provost/config"
+	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/artifact"
 	"github.com/provosthq/provost/host/connector"
 	"github.com/provosthq/provost/host/sandbox"
@@ -177,12 +178,13 @@ func writeInspection(w io.Writer, a artifact.Artifact, found connector.Inspectio
 	case s != nil:
 		line("signed", fmt.Sprintf("by %s (trusted), key %s, as %s %s", s.Signer, s.KeyID, s.Name, s.Version))
 	default:
-		line("signed", "not by anybody known: "+a.Unverified)
+		line("signed", "no: it "+a.Unverified)
 	}
 	line("from", a.Resolved)
 	line("stale", a.Stale)
 	line("operations", strings.Join(ops, " "))
-	line("wants", "named credential: "+protocols(d.CredentialProtocols))
+	reach := connector.ReachOf(connector.Asking(d, wishedReach(a.Wishes)))
+	line("wants", "named credential: "+protocols(d.CredentialProtocols)+" · "+beyondText(reach))
 	line("manifest", wishesText(a.Wishes))
 	line("settings", settingNames(d.SettingsSchema))
 	line("inputs", parameters(d.Inputs))
@@ -209,12 +211,18 @@ func writeInspection(w io.Writer, a artifact.Artifact, found connector.Inspectio
 	return err
 }
 
-// wishesText is what a manifest asks for; what it asks for is not granted by it.
+// beyondText is what is asked for besides operations and the credential.
+func beyondText(r host.Reach) string {
+	r.Operations, r.Protocols = nil, nil
+	if r.Empty() {
+		return "no other hosts"
+	}
+	return r.String() + " (needs a grant)"
+}
+
+// wishesText is how a manifest bounds and configures its module.
 func wishesText(w artifact.Wishes) string {
 	var parts []string
-	if len(w.Hosts) > 0 {
-		parts = append(parts, "hosts "+strings.Join(w.Hosts, ", ")+" (granted by hosts of the plugin)")
-	}
 	if w.MemoryBytes > 0 {
 		parts = append(parts, bytesText(w.MemoryBytes)+" of memory")
 	}

@@ -50,6 +50,9 @@ type Spec struct {
 	Incompatible bool
 	Rollout      Rollout
 	Quarantine   Quarantine
+	// Wants is what its manifest asks for, besides what it says of itself: hosts and
+	// limits.
+	Wants host.Reach
 	// Config is what the connector reads with config_get.
 	Config map[string]string
 }
@@ -136,7 +139,20 @@ func compile(ctx context.Context, sb *sandbox.Runtime, s Spec) (_ *sandbox.Modul
 		return nil, d, host.Errorf(host.PermissionDenied, "connector %s: it describes itself as %s, but %s signed it as %s: it is not what was meant to be signed; ask for another signature",
 			s.Name, is, s.Signer, s.SignedAs)
 	}
-	return m, d, nil
+	return m, Asking(d, s.Wants), nil
+}
+
+// Asking is what a connector says of itself, with what its manifest asks for.
+func Asking(d pdk.Description, wants host.Reach) pdk.Description {
+	all := host.Reach{Hosts: d.Hosts}
+	if l := d.Limits; l != nil {
+		all.MemoryMiB, all.TimeSeconds, all.HTTPCalls = l.MemoryMiB, l.TimeSeconds, l.HTTPCalls
+	}
+	all = all.With(host.Reach{Hosts: wants.Hosts, MemoryMiB: wants.MemoryMiB, TimeSeconds: wants.TimeSeconds, HTTPCalls: wants.HTTPCalls})
+	if d.Hosts = all.Hosts; all.MemoryMiB+all.TimeSeconds+all.HTTPCalls > 0 {
+		d.Limits = &pdk.LimitHints{MemoryMiB: all.MemoryMiB, TimeSeconds: all.TimeSeconds, HTTPCalls: all.HTTPCalls}
+	}
+	return d
 }
 
 func describe(ctx context.Context, m *sandbox.Module, name string, config map[string]string) (d pdk.Description, err error) {
