@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
@@ -33,6 +34,26 @@ func (d *daemon) auditRun(ctx context.Context, action host.AuditAction) error {
 	})
 }
 
+// trailEvery is how often the log is told where the audit trail ends.
+const trailEvery = time.Hour
+
+// tellTrail writes the trail's head into the log, which mostly goes elsewhere:
+// a place that can be expected later. It is told when it is another.
+func (d *daemon) tellTrail(ctx context.Context) error {
+	var head host.AuditLink
+	err := d.store.View(ctx, func(t *store.Tx) (err error) {
+		head, _, err = t.AuditHead(ctx)
+		return err
+	})
+	if err != nil || head.Number == 0 {
+		return err
+	}
+	if told := d.trailTold.Swap(&head); told == nil || *told != head {
+		d.log.InfoContext(ctx, "the audit trail ends here; provost audit verify --expect takes it", "head", head.String())
+	}
+	return nil
+}
+
 // machine names this machine among those of one database.
 func machine() string {
 	name, err := os.Hostname()
@@ -45,7 +66,7 @@ func machine() string {
 // auditReload notes that a changed configuration runs now, or why it does not.
 // before ran until now; after is nil where it could not be read. It is the way
 // in where ctx names no actor: a file, a signal.
-func (d *daemon) auditReload(ctx context.Context, way string, before, after *config.Config, refused error) {
+func (d *daemon) auditReload(ctx context.Context, way string, before, after *config.Config, leftOut map[string]error, refused error) {
 	ctx = auditedAs(context.WithoutCancel(ctx), way)
 	details := map[string]any{"machine": machine(), "before": before.Digest()}
 	if after != nil {
@@ -53,6 +74,9 @@ func (d *daemon) auditReload(ctx context.Context, way string, before, after *con
 		d := api.Declaration{Keys: config.Changed(before, after)}
 		d.Bound()
 		details["changed"] = d.Keys
+	}
+	if len(leftOut) > 0 { // connectors that stay what they were
+		details["leftOut"] = sortedKeys(leftOut)
 	}
 	object := host.AuditObject{Kind: "config", Name: before.File}
 	if refused != nil {

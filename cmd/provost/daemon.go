@@ -79,6 +79,8 @@ type daemon struct {
 	reload sync.Mutex
 	// backingUp lets one backup be made at a time.
 	backingUp sync.Mutex
+	// trailTold is the head of the audit trail that the log was told last.
+	trailTold atomic.Pointer[host.AuditLink]
 	// supervisor is told how the daemon is.
 	supervisor *supervisor
 }
@@ -148,6 +150,7 @@ func (d *daemon) start(ctx context.Context) error {
 	d.every(ctx, 15*time.Second, "approvals whose time is up", d.expireApprovals)
 	d.every(ctx, pruneEvery, "what ended long ago", d.prune)
 	d.every(ctx, pruneEvery, "connectors that nothing names", d.pruneArtifacts)
+	d.every(ctx, trailEvery, "the head of the audit trail", d.tellTrail)
 	d.every(ctx, settleEvery, "authorizations that nobody asked for", d.settle)
 	d.every(ctx, 5*time.Second, "notices", d.watchNotices)
 	d.every(ctx, 2*time.Second, "telling people", d.notices.Deliver)
@@ -312,7 +315,7 @@ func (d *daemon) changed(ctx context.Context, path, way string) (leftOut map[str
 		leftOut, err = d.apply(ctx, cfg)
 	}
 	d.metrics.Reload(err == nil && len(leftOut) == 0)
-	d.auditReload(ctx, way, before, cfg, err)
+	d.auditReload(ctx, way, before, cfg, leftOut, err)
 	if err == nil {
 		d.log.Info("the configuration was reloaded", "file", path, "refused", len(leftOut))
 		return leftOut, nil

@@ -22,6 +22,7 @@ func newLogger(c config.Log, w io.Writer) *slog.Logger {
 	h.shared.use(c)
 	all := &slog.HandlerOptions{Level: slog.LevelDebug - 100} // the levels are ours
 	h.text, h.json = slog.NewTextHandler(w, all), slog.NewJSONHandler(w, all)
+	h.kept = slog.NewJSONHandler(&h.shared.recent, all)
 	return slog.New(h)
 }
 
@@ -38,6 +39,8 @@ func (d *daemon) useLog(c config.Log) {
 type logHandler struct {
 	shared     *logShared
 	text, json slog.Handler
+	// kept writes what is kept for a support bundle.
+	kept slog.Handler
 	// connector is that of With, "" for none.
 	connector string
 	grouped   bool // attributes are of a group, and say nothing of connectors
@@ -47,6 +50,7 @@ type logHandler struct {
 type logShared struct {
 	terminal bool
 	now      atomic.Pointer[logLevels]
+	recent   recentLines
 }
 
 type logLevels struct {
@@ -104,6 +108,7 @@ func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
 	if r.Level < now.of(connector) {
 		return nil
 	}
+	_ = h.kept.Handle(ctx, r) // it goes into memory
 	if now.text {
 		return h.text.Handle(ctx, r)
 	}
@@ -123,7 +128,7 @@ func connectorOf(a slog.Attr) string {
 // WithAttrs implements [slog.Handler].
 func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	next := *h
-	next.text, next.json = h.text.WithAttrs(attrs), h.json.WithAttrs(attrs)
+	next.text, next.json, next.kept = h.text.WithAttrs(attrs), h.json.WithAttrs(attrs), h.kept.WithAttrs(attrs)
 	for _, a := range attrs {
 		if name := connectorOf(a); name != "" && !h.grouped {
 			next.connector = name
@@ -135,6 +140,6 @@ func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 // WithGroup implements [slog.Handler].
 func (h *logHandler) WithGroup(name string) slog.Handler {
 	next := *h
-	next.text, next.json, next.grouped = h.text.WithGroup(name), h.json.WithGroup(name), true
+	next.text, next.json, next.kept, next.grouped = h.text.WithGroup(name), h.json.WithGroup(name), h.kept.WithGroup(name), true
 	return &next
 }

@@ -116,6 +116,7 @@ func Handler(s Service, version string) http.Handler {
 	mux.HandleFunc("POST "+BackupPath, backup(s))
 	mux.HandleFunc("POST /api/v1/apps/{app}/accounts/import", importAccounts(s))
 	mux.HandleFunc("GET /api/v1/audit/export", exportAudit(s))
+	mux.HandleFunc("GET /api/v1/support-bundle", supportBundle(s))
 	return withActor(dryRun(s, mux))
 }
 

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"time"
 
@@ -84,6 +85,9 @@ type CheckService interface {
 	// Failures are those since a time.
 	Failures(ctx context.Context, since time.Time) ([]Failure, error)
 	Waits(ctx context.Context) ([]Wait, error)
+	// SupportBundle writes what helps somebody else to find out what is wrong: a
+	// .tar.gz without secrets.
+	SupportBundle(ctx context.Context, w io.Writer) error
 }
 
 func checks(a huma.API, s CheckService) {
@@ -113,5 +117,16 @@ func ReadinessPage(s CheckService) http.HandlerFunc {
 		enc := json.NewEncoder(w)
 		enc.SetEscapeHTML(false)
 		_ = enc.Encode(now) // who asked is gone
+	}
+}
+
+// supportBundle answers with the bundle. Where it fails after it has begun, the
+// connection is cut.
+func supportBundle(s CheckService) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/gzip")
+		if err := s.SupportBundle(r.Context(), w); err != nil {
+			panic(http.ErrAbortHandler)
+		}
 	}
 }
