@@ -3,23 +3,28 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
+# Nothing of ours needs cgo; without it the binary is static, and what is tested
+# is what is handed out.
+export CGO_ENABLED ?= 0
+
 GO       ?= go
 PLUGINS  := $(notdir $(patsubst %/,%,$(dir $(wildcard plugins/*/main.go))))
 DIST     := $(PLUGINS:%=plugins/dist/%.wasm)
-VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+VERSION  ?= $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null || echo dev)
 GO_FILES := $(shell find . -name '*.go' -not -path './.git/*' -not -path '*/node_modules/*')
 
 .PHONY: help
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 .PHONY: build
 build: bin/provost ## bin/provost, with the connectors embedded in it
 
-# A connector is a reactor module for WASI preview 1.
+# A connector is a reactor module for WASI preview 1. Its digest is that of its
+# sources: no commit is stamped into it.
 plugins/dist/%.wasm: $(GO_FILES) go.mod go.sum
 	@echo "connector $*"
-	@GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -buildmode=c-shared -ldflags='-s -w' -o $@ ./plugins/$*
+	@GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -buildvcs=false -buildmode=c-shared -ldflags='-s -w' -o $@ ./plugins/$*
 
 bin/provost: $(DIST) $(GO_FILES) go.mod go.sum
 	@echo "bin/provost"
@@ -35,7 +40,7 @@ test: $(DIST) ## every test; says at the end what was skipped and why
 
 .PHONY: race
 race: $(DIST) ## the tests of what runs side by side, under the race detector
-	$(GO) test -race -short -timeout 20m ./...
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 20m ./...
 
 .PHONY: bench
 bench: build ## figures against a baseline in the same run -> testdata/bench/latest.json
@@ -44,6 +49,18 @@ bench: build ## figures against a baseline in the same run -> testdata/bench/lat
 .PHONY: scale
 scale: build ## reconciling 10,000 to 1,000,000 accounts in the real daemon -> testdata/bench/scale.json
 	@$(GO) run ./cmd/provostbench -scale 10000,100000,1000000 -o testdata/bench/scale.json
+
+.PHONY: package
+package: $(DIST) ## what is handed out -> dist: static binary, deb, container root, completions, manual, SBOM, digests
+	@VERSION=$(VERSION) .ci/package build
+
+.PHONY: package-check
+package-check: package ## installs the package and runs the container's root, as far as it can be done here
+	@.ci/package check
+
+.PHONY: reproducible
+reproducible: ## builds the commit in two folders, each from nothing, and compares every byte
+	@.ci/package reproducible
 
 .PHONY: lint
 lint: $(DIST) ## gofmt, vet, staticcheck, generated files up to date
@@ -64,4 +81,4 @@ generate: ## the contract's and the config's JSON Schemas and the list of metric
 
 .PHONY: clean
 clean: ## remove what was built
-	@rm -rf bin plugins/dist/*.wasm
+	@rm -rf bin dist plugins/dist/*.wasm
