@@ -119,3 +119,28 @@ func TestAnotherDaemonTellsOfARefreshWhoseDaemonWasKilled(t *testing.T) {
 	require.NotContains(t, b.must("", "notice", "list"), "Acme")
 	require.Zero(t, a.provider.Counts().Reuses)
 }
+
+func TestACredentialIsAuthorizedOnAnotherDevice(t *testing.T) {
+	a := newAuthorizing(t, oauthtest.Options{}, "")
+	text := strings.Replace(string(mustRead(t, a.file)), "grant: authorization_code", "grant: device_code", 1)
+	require.NoError(t, os.WriteFile(a.file, []byte(text), 0o600))
+	a.start()
+	a.add("acme", "ann")
+	a.until("the wait", func() bool { return a.waits("ann") })
+	cmd := exec.CommandContext(t.Context(), a.bin, "credential", "authorize", "Acme", "--wait", "1m", "--config", a.file)
+	out, errs := new(logBuffer), new(logBuffer)
+	cmd.Stdout, cmd.Stderr = out, errs
+	require.NoError(t, cmd.Start())
+	a.until("the code", func() bool { return strings.Contains(errs.String(), "The code is ") })
+	_, code, _ := strings.Cut(errs.String(), "The code is ")
+	at, err := url.Parse(strings.TrimSpace(out.String()))
+	require.NoError(t, err)
+	answer, err := http.PostForm("http://"+at.Host+"/device", url.Values{"user_code": {strings.TrimSpace(code)}})
+	require.NoError(t, err)
+	require.NoError(t, answer.Body.Close())
+	require.Equal(t, http.StatusOK, answer.StatusCode)
+	require.NoError(t, cmd.Wait(), errs.String())
+	require.Contains(t, errs.String(), "Acme is authorized as ")
+	a.completed("acme", 1)
+	require.NotContains(t, a.log.String(), "canary")
+}

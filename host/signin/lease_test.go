@@ -312,3 +312,40 @@ func TestOutcomesOfFetchesAreCounted(t *testing.T) {
 	require.Error(t, err)
 	require.Equal(t, []signin.Outcome{signin.Failed, signin.Refused, signin.Fetched, signin.InvalidGrant}, outcomes)
 }
+
+func TestWhatEachPersonAuthorizesIsOfNobodyElse(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, database string) {
+		a := newAuthorizable(t, database, oauthtest.Options{}, signin.AuthorizationCode)
+		a.config.PerUser = true
+		s := a.another(t)
+		_, err := s.Begin(t.Context(), "", redirect)
+		require.ErrorContains(t, err, "--user")
+		tokens := map[string]bool{}
+		for _, user := range []string{"ann", "ben"} {
+			_, err := s.Get(t.Context(), user)
+			var missing *signin.NotAuthorizedError
+			require.ErrorAs(t, err, &missing)
+			require.Equal(t, user, missing.UserID)
+			a.provider.Authorize(t, redirect, func(ctx context.Context) (string, error) { return s.Begin(ctx, user, redirect) }, func(ctx context.Context, answer map[string][]string) error {
+				r, err := signin.TakeRequest(ctx, a.store, url.Values(answer).Get("state"), a.now())
+				require.NoError(t, err)
+				require.Equal(t, user, r.UserId)
+				_, err = s.Complete(ctx, r, answer)
+				return err
+			})
+			got, err := s.Get(t.Context(), user)
+			require.NoError(t, err)
+			token, _ := got.Field("OAuthToken")
+			tokens[token] = true
+		}
+		require.Len(t, tokens, 2)
+		_, err = s.Get(t.Context(), "")
+		require.ErrorContains(t, err, "done for nobody")
+		_, err = s.Revoke(t.Context(), "ann", "by a test")
+		require.NoError(t, err)
+		_, err = s.Get(t.Context(), "ann")
+		require.Error(t, err)
+		_, err = s.Get(t.Context(), "ben")
+		require.NoError(t, err)
+	})
+}
