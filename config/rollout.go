@@ -12,15 +12,15 @@ import (
 type Rollout struct {
 	Canary         Threshold     `yaml:"canary" doc:"Share of an app's requests that a new build gets first, such as 5%; without it, all at once."`
 	CanaryTime     time.Duration `yaml:"canary_time" default:"10m" doc:"How long it has that share before it gets all."`
-	RollbackWithin time.Duration `yaml:"rollback_within" default:"10m" doc:"How long after it took over a build is compared with the one before it; 0s: never."`
-	RollbackAbove  Threshold     `yaml:"rollback_above" default:"10%" doc:"By how much more of its calls may fail before the one before serves again."`
+	RollbackWithin time.Duration `yaml:"rollback_within" default:"10m" doc:"How long after it took over a build is compared with the one before it."`
+	RollbackAbove  Threshold     `yaml:"rollback_above" default:"10%" doc:"By how much more of its calls may fail before the one before serves again; 100%: it never does by itself."`
 	RollbackCalls  int           `yaml:"rollback_calls" default:"20" doc:"From how many calls on it is compared."`
 }
 
 // Quarantine says when a connector is taken out: its requests wait then, until
 // a person lets it back or another build comes.
 type Quarantine struct {
-	Faults int           `yaml:"faults" default:"20" doc:"So many calls that trapped, ran out of time, or broke a limit or the contract; -1: never."`
+	Faults int           `yaml:"faults" default:"20" doc:"So many calls that trapped, ran out of time, or broke a limit or the contract."`
 	Window time.Duration `yaml:"window" default:"5m" doc:"Within this time."`
 }
 

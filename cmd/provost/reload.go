@@ -374,7 +374,7 @@ func (c *change) take(ctx context.Context) error {
 		log := d.log.With("connector", p.plugin.Name, "version", p.version.Version, "digest", short(p.version.Digest))
 		switch {
 		case !p.waits.Empty():
-			p.candidate.Hold()
+			p.candidate.Hold(p.waits)
 			log.WarnContext(ctx, "a build wants more than it is granted and waits; the one of before goes on", "wants", p.waits.String())
 			d.raise(ctx, host.Notice{Kind: host.NoticeConnector, Subject: p.plugin.Name,
 				Text: fmt.Sprintf("another build of connector %s waits for a grant   -> provost plugin grant %s", p.plugin.Name, p.plugin.Name)})

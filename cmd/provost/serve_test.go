@@ -110,6 +110,12 @@ func (s *served) start() {
 	require.NoError(s.t, s.process.Start())
 	go func(p *exec.Cmd, ended chan error) { ended <- p.Wait() }(s.process, s.ended)
 	s.until("the start", func() bool {
+		select {
+		case err := <-s.ended:
+			s.ended <- err // for whoever waits for it
+			s.t.Fatalf("the daemon has ended: %v\n%s", err, s.log)
+		default:
+		}
 		for line := range strings.Lines(s.log.String()) {
 			var entry struct{ Msg, For, Address string }
 			if json.Unmarshal([]byte(line), &entry) != nil || entry.Msg != "listening" {

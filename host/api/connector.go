@@ -107,28 +107,30 @@ type ConnectorService interface {
 	Diff(ctx context.Context) (ConfigDiff, error)
 }
 
+// ByName names a connector in a path.
+type ByName struct {
+	Name string `path:"name"`
+}
+
 func connectors(a huma.API, s Service) {
 	type none struct{}
-	type byName struct {
-		Name string `path:"name"`
-	}
 	huma.Get(a, "/api/v1/plugins", func(ctx context.Context, _ *none) (*body[[]Plugin], error) { return listed(s.Plugins(ctx)) })
-	huma.Get(a, "/api/v1/plugins/{name}/builds", func(ctx context.Context, in *byName) (*body[[]Build], error) {
+	huma.Get(a, "/api/v1/plugins/{name}/builds", func(ctx context.Context, in *ByName) (*body[[]Build], error) {
 		return listed(s.Builds(ctx, in.Name))
 	})
 	huma.Post(a, "/api/v1/plugins/{name}/rollback", func(ctx context.Context, in *struct {
-		byName
+		ByName
 		Body struct {
 			Digest string `json:"digest,omitempty" pattern:"^[0-9a-f]{0,64}$" doc:"Or its beginning; without it the build before."`
 		}
 	}) (*body[Plugin], error) {
 		return answer(s.RollBack(ctx, in.Name, in.Body.Digest))
 	})
-	huma.Post(a, "/api/v1/plugins/{name}/release", func(ctx context.Context, in *byName) (*body[Plugin], error) {
+	huma.Post(a, "/api/v1/plugins/{name}/release", func(ctx context.Context, in *ByName) (*body[Plugin], error) {
 		return answer(s.Release(ctx, in.Name))
 	})
 	huma.Post(a, "/api/v1/plugins/{name}/grant", func(ctx context.Context, in *struct {
-		byName
+		ByName
 		Body struct {
 			Reach *host.Reach `json:"reach,omitempty" doc:"Without it, all that it wants."`
 		}

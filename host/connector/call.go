@@ -39,6 +39,8 @@ type Connector struct {
 	recent   ring
 	faults   []time.Time
 	lastUsed time.Time
+	// judged: something was decided about it, and nothing else is.
+	judged bool
 }
 
 // retire marks k as replaced and tells whether nobody holds it. The caller has
@@ -132,7 +134,7 @@ func call[T any](ctx context.Context, k *Connector, op pdk.Operation, in pdk.Inp
 		if !k.Supports(op) {
 			return none, host.Errorf(host.Unsupported, "connector %s can't %s; it can: %s", k.label(), op, words(k.description.Operations))
 		}
-		if !k.granted(op) {
+		if !k.spec.grants(op) {
 			if o.Denied != nil {
 				o.Denied(k.name, string(op), in.UserProvisioningRequestId)
 			}
@@ -180,11 +182,11 @@ func call[T any](ctx context.Context, k *Connector, op pdk.Operation, in pdk.Inp
 	return out, r.trace, err
 }
 
-// granted tells whether the operator lets the connector do op. What it says of
+// grants tells whether the operator lets the connector do op. What it says of
 // itself and of the connection needs no grant.
-func (k *Connector) granted(op pdk.Operation) bool {
-	return k.spec.Granted == nil || op == pdk.OpDescribe || op == pdk.OpTestConnection || op == pdk.OpDiscover ||
-		slices.Contains(k.spec.Granted.Operations, string(op))
+func (s Spec) grants(op pdk.Operation) bool {
+	return s.Granted == nil || op == pdk.OpDescribe || op == pdk.OpTestConnection || op == pdk.OpDiscover ||
+		slices.Contains(s.Granted.Operations, string(op))
 }
 
 // encode is the input's document.

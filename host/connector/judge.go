@@ -119,7 +119,7 @@ func (c *Catalogue) judge(k *Connector, err error) {
 	c.mu.Lock()
 	k.recent.add(err != nil)
 	e := c.entries[k.name]
-	if e == nil || k != e.current && k != e.next {
+	if e == nil || k.judged || k != e.current && k != e.next {
 		c.mu.Unlock()
 		return
 	}
@@ -172,6 +172,7 @@ func (e *entry) compareLocked(k *Connector, now time.Time) *Verdict {
 // decideLocked carries out a verdict on k as far as the catalogue can by
 // itself, and tells of it.
 func (c *Catalogue) decideLocked(e *entry, k *Connector, v *Verdict) (shut []func()) {
+	k.judged = true
 	v.Connector, v.Version, v.Digest = k.name, k.description.Version, k.Digest()
 	if e.trial != nil {
 		v.Before = e.trial.against
@@ -235,7 +236,7 @@ func (c *Catalogue) Bar(name, digest, reason string) {
 		return
 	}
 	if e.outOf != "" && reason == "" {
-		e.current.faults = nil
+		e.current.faults, e.current.judged = nil, false
 	}
 	e.outOf = reason
 }

@@ -17,8 +17,6 @@ type Candidate struct {
 	made      *Connector
 	// same: it is what calls get already.
 	same bool
-	// more is what it wants and is not granted.
-	more host.Reach
 }
 
 // Prepare makes a candidate: the module is compiled off the path of calls,
@@ -32,7 +30,7 @@ func (c *Catalogue) Prepare(ctx context.Context, s Spec) (*Candidate, error) {
 		before = e.current
 		for _, k := range []*Connector{e.next, e.current} { // the newest
 			if k != nil {
-				p.same = k.spec.same(s, k.Digest())
+				p.same = k.isMadeOf(s)
 				break
 			}
 		}
@@ -56,21 +54,24 @@ func (c *Catalogue) Prepare(ctx context.Context, s Spec) (*Candidate, error) {
 			return nil, err
 		}
 	}
-	if s.Granted != nil {
-		p.more = ReachOf(made.description).Beyond(*s.Granted)
-	}
 	return p, nil
 }
 
-// same tells whether another spec makes the same of it.
-func (s Spec) same(other Spec, digest string) bool {
-	if sum := other.Sum; sum == "" || !strings.EqualFold(sum, digest) {
+// isMadeOf tells whether another spec would make the same connector.
+func (k *Connector) isMadeOf(other Spec) bool {
+	if other.Sum == "" || !strings.EqualFold(other.Sum, k.Digest()) {
 		return false
 	}
-	s.Wasm, other.Wasm, s.Source, other.Source, s.Digest, other.Digest, s.Sum, other.Sum = nil, nil, "", "", "", "", "", ""
-	s.Rollout, other.Rollout, s.Quarantine, other.Quarantine = Rollout{}, Rollout{}, Quarantine{}, Quarantine{}
-	s.Incompatible, other.Incompatible = false, false
-	s.SignedAs, other.SignedAs = "", "" // the bytes are the same
+	for _, op := range k.description.Operations {
+		if k.spec.grants(op) != other.grants(op) {
+			return false
+		}
+	}
+	s := k.spec
+	for _, one := range []*Spec{&s, &other} { // what is compared already, or makes no other connector
+		one.Wasm, one.Source, one.Digest, one.Sum, one.Signer, one.SignedAs, one.Granted = nil, "", "", "", "", "", nil
+		one.Incompatible, one.Rollout, one.Quarantine = false, Rollout{}, Quarantine{}
+	}
 	return reflect.DeepEqual(s, other)
 }
 
@@ -118,9 +119,6 @@ func (p *Candidate) Describe() pdk.Description {
 // Connector is the candidate's own, for a trial call before it takes over; nil
 // where it is not Changed, and afterwards.
 func (p *Candidate) Connector() *Connector { return p.made }
-
-// Wants is what it needs and is not granted.
-func (p *Candidate) Wants() host.Reach { return p.more }
 
 // Take puts the candidate in its place in one step: at once, or for a share of
 // the requests first. Calls under way end on the build of before, which closes
@@ -202,13 +200,13 @@ func (p *Candidate) Drop() {
 	}
 }
 
-// Hold drops the candidate and keeps in mind that it waits for a grant.
-func (p *Candidate) Hold() {
+// Hold drops the candidate and keeps in mind what it waits to be granted.
+func (p *Candidate) Hold(wants host.Reach) {
 	c := p.catalogue
 	c.mu.Lock()
 	e := c.entryLocked(p.spec)
 	if p.made != nil {
-		e.waiting = &Waiting{Version: p.made.description.Version, Digest: p.made.Digest(), Wants: p.more}
+		e.waiting = &Waiting{Version: p.made.description.Version, Digest: p.made.Digest(), Wants: wants}
 	}
 	c.mu.Unlock()
 	p.Drop()

@@ -110,9 +110,9 @@ func TestWhatIsNotGrantedDoesNotWork(t *testing.T) {
 	c := newCatalogue(t, connector.Options{Denied: func(name, what, request string) { denied = append(denied, name+" "+what+" "+request) }})
 	p, err := c.Prepare(t.Context(), connector.Spec{Name: "a", Wasm: odd, Granted: &host.Reach{Operations: []string{"create"}}})
 	require.NoError(t, err)
-	require.Contains(t, p.Wants().Operations, "update")
-	require.NotContains(t, p.Wants().Operations, "create")
-	require.Equal(t, []string{host.AnyProtocol}, p.Wants().Protocols)
+	wants := connector.ReachOf(p.Describe())
+	require.Contains(t, wants.Operations, "update")
+	require.Equal(t, []string{host.AnyProtocol}, wants.Protocols)
 	require.NoError(t, p.Take())
 	k, release, err := c.Acquire(t.Context(), "a", "")
 	require.NoError(t, err)
@@ -126,7 +126,7 @@ func TestWhatIsNotGrantedDoesNotWork(t *testing.T) {
 
 	p, err = c.Prepare(t.Context(), connector.Spec{Name: "a", Wasm: changed(t, `1.0.0`, `1.0.1`), Granted: &host.Reach{Operations: []string{"create"}}})
 	require.NoError(t, err)
-	p.Hold()
+	p.Hold(wants)
 	info := c.List()[0]
 	require.Equal(t, "1.0.0", info.Version, "the old one goes on")
 	require.Equal(t, "1.0.1", info.Waiting.Version)
