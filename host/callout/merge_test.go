@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -123,5 +124,51 @@ func TestAnEchoNeverShowsASecretInWhateverForm(t *testing.T) {
 			require.NotContains(t, v, form(password), header)
 			require.NotContains(t, v, base64.StdEncoding.EncodeToString([]byte("ada:"+password)), header)
 		}
+	}
+}
+
+// A digest of a password lets it be guessed, and a session's token is as good as
+// the key while it lasts: an answer that repeats them has them masked as well.
+func TestWhatARequestWasSignedWithDoesNotComeBack(t *testing.T) {
+	var seen http.Header
+	echo := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "" {
+			w.Header().Set("WWW-Authenticate", `Digest realm="r", qop="auth", algorithm=SHA-256, nonce="n1"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		seen = r.Header.Clone()
+		w.Header().Set("X-Was", r.Header.Get("Authorization"))
+		_ = json.NewEncoder(w).Encode(r.Header) // the test reads it
+	}))
+	defer echo.Close()
+	keys := signin.Secret{Ref: secret.Ref{Value: canary}, Path: "x"}
+	for name, c := range map[string]struct {
+		signIn signin.Config
+		secret func() []string
+	}{
+		"digest": {signin.Config{Protocol: signin.Digest, Username: "ada", Secret: keys}, func() []string {
+			_, rest, _ := strings.Cut(seen.Get("Authorization"), `response="`)
+			return []string{rest[:64]}
+		}},
+		"aws": {signin.Config{Protocol: signin.AWS, Secret: keys, SessionToken: signin.Secret{Ref: secret.Ref{Value: "the-session-token"}, Path: "y"}, AWS: signin.AWSConfig{Region: "r", Service: "s", AccessKeyID: "AKID"}},
+			func() []string {
+				_, signature, _ := strings.Cut(seen.Get("Authorization"), "Signature=")
+				return []string{signature, "the-session-token"}
+			}},
+		"hmac": {signin.Config{Protocol: signin.HMAC, Secret: keys, HMAC: signin.HMACConfig{Prefix: "HMAC ", Template: "{method}{date}"}},
+			func() []string { return []string{strings.TrimPrefix(seen.Get("Authorization"), "HMAC ")} }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			answer := get(open(t, new(bytes.Buffer), callout.Credential{Endpoint: echo.URL, SignIn: c.signIn}), "callout:Acme/x")
+			require.Nil(t, answer.Err)
+			require.Equal(t, http.StatusOK, answer.Status)
+			for _, text := range c.secret() {
+				require.NotEmpty(t, text)
+				require.NotContains(t, string(answer.Body), text)
+				require.NotContains(t, answer.Header["x-was"], text)
+			}
+			require.Contains(t, string(answer.Body), "***")
+		})
 	}
 }

@@ -3,6 +3,7 @@ package signin
 import (
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/icholy/digest"
 
@@ -21,4 +22,11 @@ func digestAuthorize(challenge string, r *http.Request, body []byte, username st
 		return "", errors.New("the target's Digest challenge asks for what is not supported")
 	}
 	return credentials.String(), nil
+}
+
+// digestResponse is what of an answer to a challenge a password can be guessed by.
+func digestResponse(value string) string {
+	_, rest, _ := strings.Cut(value, `response="`)
+	response, _, _ := strings.Cut(rest, `"`)
+	return response
 }

@@ -238,6 +238,9 @@ type Auth struct {
 	headers   []secret.Value
 	challenge string
 	count     int // Digest: how often the challenge was answered
+	// shown is what the last request was signed with that is no secret itself and
+	// lets one be guessed, or used for a while.
+	shown []string
 }
 
 // Get returns what a request of a user is signed in with (of anybody, where the
@@ -398,7 +401,8 @@ func (s *SignIn) settle(a *Auth) {
 	}
 }
 
-// Sign puts into a request what shows who we are.
+// Sign puts into a request what shows who we are. It is called by one goroutine
+// at a time.
 func (a *Auth) Sign(ctx context.Context, r *http.Request, body []byte) error {
 	s := a.signIn
 	for i, h := range s.Headers {
@@ -423,6 +427,7 @@ func (a *Auth) Sign(ctx context.Context, r *http.Request, body []byte) error {
 			return err
 		}
 		r.Header.Set("Authorization", value)
+		a.shown = []string{value, digestResponse(value)}
 	case Bearer, APIKey:
 		s.Send.put(r, a.secret.Reveal())
 	case JWT:
@@ -433,9 +438,18 @@ func (a *Auth) Sign(ctx context.Context, r *http.Request, body []byte) error {
 	case Session:
 		a.tokens.Session.apply(r, s.Session.Send)
 	case HMAC:
-		return s.HMAC.Sign(r, body, a.secret, s.options.Now())
+		if err := s.HMAC.Sign(r, body, a.secret, s.options.Now()); err != nil {
+			return err
+		}
+		value := r.Header.Get(orElse(s.HMAC.Header, "Authorization"))
+		a.shown = []string{value, strings.TrimPrefix(value, strings.ReplaceAll(s.HMAC.Prefix, "{key_id}", s.HMAC.KeyID))}
 	case AWS:
-		return s.aws.sign(ctx, r, body, s.options.Now())
+		if err := s.aws.sign(ctx, r, body, s.options.Now()); err != nil {
+			return err
+		}
+		value := r.Header.Get("Authorization")
+		_, signature, _ := strings.Cut(value, "Signature=")
+		a.shown = []string{value, signature, r.Header.Get("X-Amz-Security-Token")}
 	}
 	return nil
 }
@@ -540,6 +554,9 @@ func (a *Auth) Secrets() []string {
 		}
 	}
 	add(a.jwt)
+	for _, text := range a.shown {
+		add(text)
+	}
 	for _, h := range a.headers {
 		if h.IsSet() {
 			add(h.Reveal())
