@@ -194,6 +194,7 @@ func TestTheAuditTrailOfADaemonIsListedVerifiedAndExported(t *testing.T) {
 	require.Error(t, err)
 	require.Contains(t, errs, "is no time")
 
+	s.until("the head in the log", func() bool { return strings.Contains(s.log.String(), `"the audit trail ends here`) })
 	verified := s.must("", "audit", "verify")
 	_, kept, ok := strings.Cut(strings.TrimSpace(verified), "--expect ")
 	require.True(t, ok, verified)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -140,6 +141,14 @@ func TestACredentialIsAuthorizedInTheBrowserAndItsRequestsGoOn(t *testing.T) {
 	_, errs, err := a.run("", "credential", "revoke", "Acme")
 	require.NoError(t, err, errs)
 	require.Contains(t, errs, "here and at its server")
+	var audited []*api.AuditEntry
+	a.ask("/api/v1/audit", url.Values{"kind": {"credential"}, "name": {"Acme"}}, &audited)
+	var done []string
+	for _, e := range audited {
+		require.True(t, host.IsAdministrator(e.Actor), e.Actor)
+		done = append(done, string(e.Action)+" "+string(e.Outcome))
+	}
+	require.Equal(t, []string{"credential.revoke done", "credential.authorize done", "credential.authorize done", "credential.authorize refused"}, done, "a refresh is nobody's doing")
 	a.add("acme", "cem")
 	a.until("the wait", func() bool { return a.waits("cem") })
 	require.Zero(t, a.provider.Counts().Reuses)

@@ -147,6 +147,9 @@ func (s service) CompleteAuthorization(ctx context.Context, answer url.Values) (
 	if err != nil {
 		s.log.WarnContext(ctx, "not authorized", "credential", credential, "error", err)
 	}
+	if err != nil && credential != "" { // it was begun here; anybody can send what was not
+		s.auditRefused(auditedAs(ctx, "browser"), host.AuditCredentialAuthorize, host.AuditObject{Kind: "credential", Name: credential}, err, nil)
+	}
 	return credential, principal, err
 }
 

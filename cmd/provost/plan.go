@@ -340,33 +340,39 @@ func (s service) PlannedChanges(ctx context.Context, id string, after int64, lim
 	return list, err
 }
 
-func (s service) AllowPlan(ctx context.Context, id, digest, reason string) (p *host.Plan, err error) {
-	err = s.store.Update(ctx, func(t *store.Tx) error {
-		found, err := findPlan(ctx, t, id)
-		if err != nil {
-			return err
+func (s service) AllowPlan(ctx context.Context, id, digest, reason string) (*host.Plan, error) {
+	return s.decidePlan(ctx, host.AuditThresholdAllow, id, func(t tx, p *host.Plan) (*host.Plan, error) {
+		if digest != "" && digest != p.Digest {
+			return nil, host.Errorf(host.Conflict, "%s is another set of changes than the one that was signed off", p.Name())
 		}
-		if digest != "" && digest != found.Digest {
-			return host.Errorf(host.Conflict, "%s is another set of changes than the one that was signed off", found.Name())
-		}
-		if p, err = s.plan.Allow(ctx, tx{Tx: t, d: s.daemon}, found.Id, reason); err != nil {
-			return err
-		}
-		return s.auditPlan(ctx, t, host.AuditThresholdAllow, p)
+		return s.plan.Allow(ctx, t, p.Id, reason)
 	})
-	return p, err
 }
 
-func (s service) RejectPlan(ctx context.Context, id, reason string) (p *host.Plan, err error) {
+func (s service) RejectPlan(ctx context.Context, id, reason string) (*host.Plan, error) {
+	return s.decidePlan(ctx, host.AuditThresholdReject, id, func(t tx, p *host.Plan) (*host.Plan, error) { return s.plan.Reject(ctx, t, p.Id, reason) })
+}
+
+// decidePlan decides about a plan, and notes it in the audit trail: also what
+// was refused, for a plan may change hundreds of accounts.
+func (s service) decidePlan(ctx context.Context, action host.AuditAction, id string, decide func(tx, *host.Plan) (*host.Plan, error)) (p *host.Plan, err error) {
+	name := ""
 	err = s.store.Update(ctx, func(t *store.Tx) error {
 		found, err := findPlan(ctx, t, id)
 		if err != nil {
 			return err
 		}
-		if p, err = s.plan.Reject(ctx, tx{Tx: t, d: s.daemon}, found.Id, reason); err != nil {
+		name = found.Name()
+		if p, err = decide(tx{Tx: t, d: s.daemon}, found); err != nil {
 			return err
 		}
-		return s.auditPlan(ctx, t, host.AuditThresholdReject, p)
+		return s.auditPlan(ctx, t, action, p)
 	})
-	return p, err
+	if err == nil {
+		return p, nil
+	}
+	if name != "" {
+		s.auditRefused(ctx, action, host.AuditObject{Kind: "plan", Name: name}, err, nil)
+	}
+	return nil, err
 }

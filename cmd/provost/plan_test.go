@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/api"
 	"github.com/provosthq/provost/plugins/scim/scimtarget"
 )
 
@@ -88,6 +90,14 @@ func TestAnImportThatLostHalfItsPeopleDisablesNobodyUntilSomebodyAllowsIt(t *tes
 	_, errs, err := s.run("", "plan", "allow", "1")
 	require.Error(t, err)
 	require.Contains(t, errs, "PLN-000001 is Rejected")
+	var audited []*api.AuditEntry
+	s.ask("/api/v1/audit", url.Values{"action": {"threshold"}}, &audited)
+	require.Len(t, audited, 3)
+	for i, want := range []string{"threshold.allow plan PLN-000001 refused Conflict", "threshold.allow plan PLN-000002 done", "threshold.reject plan PLN-000001 done"} {
+		require.True(t, strings.HasSuffix(told(audited[i]), want), told(audited[i]))
+	}
+	require.Contains(t, string(audited[1].Details), `"counts":{"Disable":20}`)
+	require.NotContains(t, string(audited[1].Details), "merger")
 }
 
 func TestADryRunChangesNothing(t *testing.T) {
