@@ -41,18 +41,40 @@ func trialArtifacts() *artifact.Store {
 // configuredArtifact gets the connector of a configured plugin, as its
 // configuration demands it, and what it is loaded with.
 func configuredArtifact(ctx context.Context, store *artifact.Store, cfg *config.Config, p config.Plugin) (artifact.Artifact, connector.Spec, error) {
-	signers, err := knownSigners(cfg)
+	o, err := artifactOptions(cfg, p)
 	if err != nil {
 		return artifact.Artifact{}, connector.Spec{}, err
 	}
-	a, err := store.Get(ctx, cmp.Or(p.Path, p.Source), artifact.Options{
-		Digest: p.Digest, Signers: signers, Accepted: p.Signers, RequireSignature: cfg.Trust.RequireSignature && !p.Unsigned,
-		MaxBytes: int64(p.Limits.Module),
-	})
+	a, err := store.Get(ctx, cmp.Or(p.Path, p.Source), o)
 	if err != nil {
 		return artifact.Artifact{}, connector.Spec{}, err
 	}
 	return a, artifactSpec(a, connectorSpec(p)), nil
+}
+
+// keptArtifact is what a build of before is loaded with, as the configuration
+// demands it now.
+func keptArtifact(store *artifact.Store, cfg *config.Config, p config.Plugin, digest string) (connector.Spec, error) {
+	o, err := artifactOptions(cfg, p)
+	if err != nil {
+		return connector.Spec{}, err
+	}
+	a, err := store.Kept(digest, o)
+	if err != nil {
+		return connector.Spec{}, err
+	}
+	spec := artifactSpec(a, connectorSpec(p))
+	spec.Digest = "" // that is of the build that is meant to serve
+	return spec, nil
+}
+
+// artifactOptions are what a configuration demands of a plugin's connector.
+func artifactOptions(cfg *config.Config, p config.Plugin) (artifact.Options, error) {
+	signers, err := knownSigners(cfg)
+	return artifact.Options{
+		Digest: p.Digest, Signers: signers, Accepted: p.Signers, RequireSignature: cfg.Trust.RequireSignature && !p.Unsigned,
+		MaxBytes: int64(p.Limits.Module),
+	}, err
 }
 
 // artifactSpec completes what the operator says of a connector by what came with

@@ -236,7 +236,7 @@ func TestTheCacheKeepsWhatTheConfigurationAndTheVersionsName(t *testing.T) {
 		_, err = store.Get(t.Context(), "oci://"+hub+":"+tag, artifact.Options{})
 		require.NoError(t, err)
 	}
-	require.NoError(t, store.PutModule([]byte("\x00asm of nobody")))
+	require.NoError(t, store.Keep(artifact.Artifact{Wasm: []byte("of nobody"), Digest: strings.Repeat("1", 64)}))
 	old := time.Now().Add(-2 * time.Hour)
 	files := func() (list []string) {
 		list, err := filepath.Glob(filepath.Join(s.dir, "data", "connectors", "*", "*"))
@@ -252,7 +252,7 @@ func TestTheCacheKeepsWhatTheConfigurationAndTheVersionsName(t *testing.T) {
 	s.until("the cache to be pruned", func() bool { return strings.Contains(s.log.String(), "the cache of connectors was pruned") })
 	s.terminate()
 	s.end()
-	require.Len(t, files(), len(before)-3, "the module of nobody, and the record and the manifest of what is gone: what it shares stays")
-	_, err = store.Module(a.Digest)
+	require.Len(t, files(), len(before)-4+1, "the module of nobody with what belongs to it, the record and the manifest of what is gone; not what it shares; what the daemon itself keeps is one more")
+	_, err = store.Kept(a.Digest, artifact.Options{})
 	require.NoError(t, err)
 }

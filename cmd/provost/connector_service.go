@@ -11,6 +11,7 @@ import (
 	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/api"
+	"github.com/provosthq/provost/host/artifact"
 	"github.com/provosthq/provost/host/connector"
 	"github.com/provosthq/provost/host/store"
 )
@@ -86,7 +87,7 @@ func (s service) Builds(ctx context.Context, name string) (list []api.Build, err
 		serving := s.catalogue.Digest(name)
 		for _, v := range versions {
 			b := api.Build{ConnectorVersion: v, Serving: v.Digest == serving}
-			if _, err := s.artifacts.Module(v.Digest); err == nil {
+			if _, err := s.artifacts.Kept(v.Digest, artifact.Options{}); err == nil {
 				b.Kept = true
 			}
 			if v.Digest == state.RejectedDigest {

@@ -33,11 +33,7 @@ type prepared struct {
 // prepareConnector makes a candidate of what a plugin's source has; of the build
 // that was put in its place, where that one was taken out.
 func (d *daemon) prepareConnector(ctx context.Context, cfg *config.Config, p config.Plugin, state *host.ConnectorState, a artifact.Artifact, spec connector.Spec) (_ *prepared, err error) {
-	spec.Sum = a.Digest
-	if a.Signature != nil {
-		spec.Signer = a.Signature.Signer
-	}
-	if err := d.artifacts.PutModule(spec.Wasm); err != nil {
+	if err := d.artifacts.Keep(a); err != nil {
 		return nil, err
 	}
 	out := &prepared{plugin: p, state: state}
@@ -73,13 +69,7 @@ func (p *prepared) make(ctx context.Context, d *daemon, spec connector.Spec) (er
 // earlierBuild is how a build is loaded again that served before, with what the
 // configuration says now.
 func (d *daemon) earlierBuild(cfg *config.Config, p config.Plugin, digest string) (connector.Spec, error) {
-	wasm, err := d.artifacts.Module(digest)
-	if err != nil {
-		return connector.Spec{}, err
-	}
-	spec := connectorSpec(p)
-	spec.Wasm, spec.Sum, spec.Digest = wasm, digest, ""
-	return spec, nil
+	return keptArtifact(d.artifacts, cfg, p, digest)
 }
 
 // buildOf is the earlierBuild of a connector that is configured now.

@@ -170,7 +170,7 @@ func (s *Store) Prune(keep Keep) (files int, bytes int64, err error) {
 		}
 	}
 	before := s.options.Now().Add(-time.Hour)
-	for _, dir := range []string{"sources", "sha256"} {
+	for _, dir := range []string{"sources", "modules", "sha256"} {
 		entries, err := os.ReadDir(filepath.Join(c.dir, dir))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -179,7 +179,7 @@ func (s *Store) Prune(keep Keep) (files int, bytes int64, err error) {
 		}
 		for _, e := range entries {
 			info, err := e.Info()
-			if err != nil || needed[e.Name()] || !info.Mode().IsRegular() || info.ModTime().After(before) {
+			if err != nil || needed[e.Name()] || dir == "modules" && needed[strings.TrimSuffix(e.Name(), ".json")] || !info.Mode().IsRegular() || info.ModTime().After(before) {
 				continue // somebody else may have removed it
 			}
 			if err := os.Remove(filepath.Join(c.dir, dir, e.Name())); err == nil {
@@ -190,24 +190,74 @@ func (s *Store) Prune(keep Keep) (files int, bytes int64, err error) {
 	return files, bytes, nil
 }
 
-// PutModule keeps a module by its digest, so that a version can be had when its
-// source has moved on. [Keep].Digests protects it.
-func (s *Store) PutModule(wasm []byte) error {
-	if s.cache.dir == "" {
+// kept is what belongs to a module that is kept by its digest.
+type kept struct {
+	Name   string `json:"name"`
+	Source string `json:"source"`
+	// Builtin is of the binary of that time. Whoever can write here can say so; he
+	// also has the database and its key.
+	Builtin    bool     `json:"builtin,omitempty"`
+	Signatures [][]byte `json:"signatures,omitempty"`
+	Wishes     document `json:"manifest"`
+}
+
+func (c cache) keptPath(digest string) string {
+	return filepath.Join(c.dir, "modules", digest+".json")
+}
+
+// Keep keeps an artifact by the digest of its module, so that a version can be had
+// when its source has moved on. The digests of [Keep] protect it.
+func (s *Store) Keep(a Artifact) error {
+	c := s.cache
+	if c.dir == "" {
 		return nil
 	}
-	if err := s.cache.putBlob(digestOf(wasm), wasm); err != nil {
+	err := c.putBlob(a.Digest, a.Wasm)
+	if err == nil {
+		k := kept{Name: a.Name, Source: a.Source, Builtin: a.Builtin, Signatures: a.Signatures, Wishes: a.Wishes.document()}
+		var text []byte
+		if text, err = json.Marshal(k); err == nil {
+			err = write(c.keptPath(a.Digest), text, 0o600, 0o700)
+		}
+	}
+	if err != nil {
 		return host.Errorf(host.Internal, "the cache of connectors: %w", err)
 	}
 	return nil
 }
 
-// Module returns a module that is kept, by its digest in hex; NotFound where it
-// is not, or not as it was.
-func (s *Store) Module(digest string) ([]byte, error) {
-	b, ok := s.cache.blob(strings.TrimPrefix(digest, "sha256:"), DefaultMaxBytes)
+// Kept returns an artifact that is kept, by its digest in hex, verified as the
+// options demand now: what nobody signed who counts is not had again. It is
+// NotFound where it is not there, or not as it was.
+func (s *Store) Kept(digest string, o Options) (Artifact, error) {
+	digest = strings.TrimPrefix(digest, "sha256:")
+	gone := host.Errorf(host.NotFound, "the module with SHA-256 %s is not in the cache of connectors", digest)
+	wasm, ok := s.cache.blob(digest, o.maxBytes())
 	if !ok {
-		return nil, host.Errorf(host.NotFound, "the module with SHA-256 %s is not in the cache of connectors", digest)
+		return Artifact{}, gone
 	}
-	return b, nil
+	var k kept
+	text, err := os.ReadFile(s.cache.keptPath(digest))
+	if err == nil {
+		err = json.Unmarshal(text, &k)
+	}
+	if err != nil {
+		return Artifact{}, gone
+	}
+	wishes, err := k.Wishes.wishes()
+	if err != nil {
+		return Artifact{}, gone
+	}
+	a := Artifact{Name: k.Name, Source: k.Source, Wasm: wasm, Digest: digest, Wishes: wishes, Builtin: k.Builtin}
+	if a.Builtin {
+		return a, nil
+	}
+	o.Digest = digest
+	if a, err = verified(a, k.Signatures, o); err == nil {
+		err = checkWishes(a, true) // whether they could be anybody's was asked when it was kept
+	}
+	if err != nil {
+		return Artifact{}, err
+	}
+	return a, nil
 }

@@ -193,7 +193,8 @@ func TestWhatNothingNamesIsPrunedAfterAnHour(t *testing.T) {
 		web.put("/"+name+".wasm", wasm(name))
 		digests[name] = get(t, s, web.URL+"/"+name+".wasm", artifact.Options{}).Digest
 	}
-	require.NoError(t, s.PutModule(wasm("local")))
+	require.NoError(t, s.Keep(get(t, s, web.URL+"/earlier.wasm", artifact.Options{})))
+	require.NoError(t, s.Keep(get(t, s, write(t, filepath.Join(t.TempDir(), "local.wasm"), wasm("local")), artifact.Options{})))
 	keep := artifact.Keep{Sources: []string{web.URL + "/kept.wasm", "builtin:scim", "connectors/acme.wasm"}, Digests: []string{"sha256:" + digests["earlier"]}}
 	files, _, err := s.Prune(keep)
 	require.NoError(t, err)
@@ -202,17 +203,44 @@ func TestWhatNothingNamesIsPrunedAfterAnHour(t *testing.T) {
 	now = now.Add(2 * time.Hour)
 	files, size, err := s.Prune(keep)
 	require.NoError(t, err)
-	require.Equal(t, 4, files, "the modules gone and local, and the records of gone and earlier")
+	require.Equal(t, 5, files, "the modules gone and local, the records of gone and earlier, what belongs to local")
 	require.Positive(t, size)
 	web.Close()
 	require.NotEmpty(t, get(t, s, web.URL+"/kept.wasm", artifact.Options{}).Stale)
-	b, err := s.Module(digests["earlier"])
+	a, err := s.Kept(digests["earlier"], artifact.Options{})
 	require.NoError(t, err)
-	require.Equal(t, wasm("earlier"), b)
-	_, err = s.Module(digests["gone"])
-	require.Equal(t, host.NotFound, host.CodeOf(err))
-	_, err = s.Module("../sources")
-	require.Equal(t, host.NotFound, host.CodeOf(err))
+	require.Equal(t, wasm("earlier"), a.Wasm)
+	for _, digest := range []string{digests["gone"], digests["kept"], "../sources", ""} {
+		_, err = s.Kept(digest, artifact.Options{})
+		require.Equal(t, host.NotFound, host.CodeOf(err), digest)
+	}
+}
+
+func TestAnEarlierBuildIsHadAgainAsTrustIsNow(t *testing.T) {
+	dir, s := t.TempDir(), artifact.NewStore(artifact.StoreOptions{Dir: filepath.Join(t.TempDir(), "cache"), Builtin: func(string) ([]byte, bool) { return wasm("b"), true }})
+	alice, key := signer(t, "alice")
+	bob, _ := signer(t, "bob")
+	write(t, filepath.Join(dir, "acme.wasm"), wasm("one"))
+	write(t, filepath.Join(dir, "manifest.json"), []byte(`{"wasm": [{"path": "acme.wasm"}], "config": {"region": "eu"}, "memory": {"max_var_bytes": 0}}`))
+	want := get(t, s, dir, artifact.Options{})
+	write(t, filepath.Join(dir, "acme.wasm.minisig"), sign(t, key, wasm("one"), want.Wishes))
+	o := artifact.Options{RequireSignature: true, Signers: []artifact.Signer{alice}}
+	want = get(t, s, dir, o)
+	require.NoError(t, s.Keep(want))
+	write(t, filepath.Join(dir, "acme.wasm"), wasm("two"))
+
+	a, err := s.Kept("sha256:"+want.Digest, o)
+	require.NoError(t, err)
+	want.SignaturePath = ""
+	require.Equal(t, want, a)
+	_, err = s.Kept(want.Digest, artifact.Options{RequireSignature: true, Signers: []artifact.Signer{bob}})
+	require.Equal(t, host.PermissionDenied, host.CodeOf(err), "who no longer counts counts for no earlier build")
+
+	builtin := get(t, s, "builtin:b", o)
+	require.NoError(t, s.Keep(builtin))
+	a, err = s.Kept(builtin.Digest, o)
+	require.NoError(t, err)
+	require.True(t, a.Builtin)
 }
 
 func TestAFolderThatCannotBeWrittenCostsOnlyTheCache(t *testing.T) {
