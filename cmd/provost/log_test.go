@@ -57,6 +57,9 @@ func (s *served) logged(level, msg string) (n int) {
 }
 
 func TestEveryAttemptRunAndReloadEndsWithOneLine(t *testing.T) {
+	if testing.Short() {
+		t.Skip("its processes are built without what short runs look for")
+	}
 	s := newServed(t)
 	server := httptest.NewServer(target.New(""))
 	t.Cleanup(server.Close)

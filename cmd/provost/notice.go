@@ -73,14 +73,24 @@ func toldText(n api.Notice) string {
 		case d.State == host.DeliverySent:
 			parts = append(parts, d.Channel)
 		case d.State == host.DeliveryGivenUp:
-			parts = append(parts, d.Channel+" given up: "+d.LastError)
+			parts = append(parts, d.Channel+" given up: "+shortened(d.LastError))
 		case d.LastError != "":
-			parts = append(parts, fmt.Sprintf("%s not yet (again at %s): %s", d.Channel, d.NextDate.Local().Format(time.TimeOnly), d.LastError))
+			parts = append(parts, fmt.Sprintf("%s not yet (again at %s): %s", d.Channel, d.NextDate.Local().Format(time.TimeOnly), shortened(d.LastError)))
 		default:
 			parts = append(parts, d.Channel+" not yet")
 		}
 	}
 	return strings.Join(parts, ", ")
+}
+
+// shortened is as much of an error as a table has room for; the other formats
+// have all of it.
+func shortened(text string) string {
+	const most = 40
+	if r := []rune(text); len(r) > most {
+		return string(r[:most]) + "…"
+	}
+	return text
 }
 
 func newNoticeTest(s *session) *cobra.Command {

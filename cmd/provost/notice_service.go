@@ -137,8 +137,9 @@ func (d *daemon) conditions(ctx context.Context) ([]condition, error) {
 			if one.State == host.BreakerClosed || one.Since == nil || now.Sub(*one.Since) < cfg.Notices.TargetDown {
 				continue
 			}
-			text := fmt.Sprintf("%s has not done what it was asked since %s and is left alone   -> provost target list", one.Name, one.Since.UTC().Format(time.RFC3339))
-			add(host.NoticeTarget, one.Name, one.Waiting, text+": "+one.LastError, "%s", text)
+			text := fmt.Sprintf("%s has not done what it was asked since %s and is left alone", one.Name, one.Since.UTC().Format(time.RFC3339))
+			const next = "   -> provost target list"
+			add(host.NoticeTarget, one.Name, one.Waiting, text+": "+one.LastError+next, "%s%s", text, next)
 		}
 		return nil
 	})

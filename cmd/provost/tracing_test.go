@@ -18,6 +18,9 @@ import (
 )
 
 func TestOneTraceLeadsFromTheEventToTheTargetOverProcesses(t *testing.T) {
+	if testing.Short() {
+		t.Skip("its processes are built without what short runs look for")
+	}
 	collector := tracingtest.Start(t)
 	app := target.New("")
 	var mu sync.Mutex
@@ -99,6 +102,9 @@ tracing: {endpoint: %[2]q, propagate: true, headers: [{name: X-Key, value: "key 
 }
 
 func TestTracingIsSwitchedByAReloadAndAnUnreachableCollectorFailsNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("its processes are built without what short runs look for")
+	}
 	s, app := newServed(t), target.New("")
 	server := httptest.NewServer(app)
 	t.Cleanup(server.Close)

@@ -74,10 +74,13 @@ func (w *Webhook) Send(ctx context.Context, m Message) error {
 	if n.Kind == host.NoticeTest {
 		kind = "notice.test"
 	}
-	body, err := json.Marshal(payload{kind, at, data{n.Id, n.Kind, n.Subject, n.Text, n.Waiting, n.FirstRaised, n.ResolvedDate, m.Link}})
-	if err != nil {
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false) // a person may read it
+	if err := enc.Encode(payload{kind, at, data{n.Id, n.Kind, n.Subject, n.Text, n.Waiting, n.FirstRaised, n.ResolvedDate, m.Link}}); err != nil {
 		return host.Errorf(host.Internal, "the notice can't be written as JSON: %w", err)
 	}
+	body := bytes.TrimSpace(text.Bytes())
 	signature, err := w.sign(ctx, m, body)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 
@@ -44,16 +45,23 @@ type received struct {
 	body   []byte
 }
 
-func receiver(t *testing.T, answer func(w http.ResponseWriter)) (url string, got *[]received) {
+func receiver(t *testing.T, answer func(w http.ResponseWriter)) (url string, got func() []received) {
 	t.Helper()
-	got = &[]received{}
+	var mu sync.Mutex
+	var list []received
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
-		*got = append(*got, received{r.Header, b})
+		mu.Lock()
+		list = append(list, received{r.Header, b})
+		mu.Unlock()
 		answer(w)
 	}))
 	t.Cleanup(s.Close)
-	return s.URL, got
+	return s.URL, func() []received {
+		mu.Lock()
+		defer mu.Unlock()
+		return list
+	}
 }
 
 func TestAWebhookIsSignedSoThatItsReceiverCanTell(t *testing.T) {
@@ -63,8 +71,8 @@ func TestAWebhookIsSignedSoThatItsReceiverCanTell(t *testing.T) {
 	hook := notice.NewWebhook(url+"/hook?token=canary", source(t, whsec, "the one before"), (&net.Dialer{}).DialContext)
 	defer hook.Client.CloseIdleConnections()
 	require.NoError(t, hook.Send(t.Context(), message()))
-	require.Len(t, *got, 1)
-	r := (*got)[0]
+	require.Len(t, got(), 1)
+	r := got()[0]
 
 	for _, one := range []func() (*standardwebhooks.Webhook, error){
 		func() (*standardwebhooks.Webhook, error) { return standardwebhooks.NewWebhook(whsec) },
@@ -120,7 +128,7 @@ func TestAWebhookThatDoesNotTakeItFailsWithoutTellingWhatIsSecret(t *testing.T) 
 			require.NotContains(t, err.Error(), "canary")
 			require.NotContains(t, err.Error(), "s3cret")
 			require.Equal(t, one.after, e.RetryAfter)
-			require.NotEmpty(t, *got)
+			require.NotEmpty(t, got())
 		})
 	}
 	hook := notice.NewWebhook("http://127.0.0.1:1/", source(t, "whsec_%%%"), (&net.Dialer{}).DialContext)
