@@ -116,6 +116,13 @@ type UserProvisioningConfig struct {
 	Reconcile ReconcilePolicy `json:"Reconcile"`
 }
 
+// MayHaveMore tells whether the app may have accounts that a database that was
+// restored then (the zero time: never) does not know: no run over all of them
+// has been committed since.
+func (c *UserProvisioningConfig) MayHaveMore(restored time.Time) bool {
+	return !restored.IsZero() && (c.LastWholeReconDateTime == nil || c.LastWholeReconDateTime.Before(restored))
+}
+
 // Mode says whether requests of an app reach the target.
 type Mode string
 

@@ -114,6 +114,7 @@ func TestNothingIsMadeTwiceAfterABackupFromTheMiddleOfTheWorkIsRestored(t *testi
 		require.Empty(t, recordsOf(t, w.database).Violations(), "the copy is not of one moment")
 		w.start()
 		w.until("what the backup knew", settled)
+		require.Contains(t, run(nil, "notice", "list"), "acme was not reconciled as a whole since")
 		run(persons(0, 90), "user", "import", "-", "--format", "csv", "--assign", "acme")
 		w.until("what it did not know", settled)
 		w.stop()

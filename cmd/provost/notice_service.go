@@ -122,6 +122,15 @@ func (d *daemon) conditions(ctx context.Context) ([]condition, error) {
 				add(host.NoticeReview, r.Name(), 0, "", "%s, a run of %s, has waited for its review since %s   -> provost reconcile review %s", r.Name(), r.AppName, analyzedAt(r).UTC().Format(time.RFC3339), r.Name())
 			}
 		}
+		apps, err := t.Configs(ctx)
+		if err != nil {
+			return err
+		}
+		for _, app := range apps {
+			if app.Enabled && app.MayHaveMore(t.Restored()) {
+				add(host.NoticeReview, app.AppName, 0, "", "the database was restored from a backup on %s, and %s was not reconciled as a whole since   -> provost reconcile --app %s --wait", t.Restored().UTC().Format(time.RFC3339), app.AppName, app.AppName)
+			}
+		}
 		waits, err := t.ApprovalsWaiting(ctx, now.Add(-cfg.Notices.Waiting))
 		if err != nil {
 			return err

@@ -182,7 +182,7 @@ func (e *Engine) begin(ctx context.Context, id string) (*attempt, error) {
 				if next.left, err = tx.UncertainRequests(ctx, r.AppName, r.UserId); err != nil {
 					return err
 				}
-				r.Uncertain = r.Uncertain || len(next.left) > 0 || forgotten(next.app, tx.Restored())
+				r.Uncertain = r.Uncertain || len(next.left) > 0 || next.app.MayHaveMore(tx.Restored())
 			} else if err != nil {
 				return err
 			}
@@ -431,12 +431,6 @@ func (e *Engine) lookUp(ctx context.Context, a *attempt) answer {
 	}
 	found.details = "the account was there already"
 	return found
-}
-
-// forgotten tells whether the app may have accounts that a restored database
-// does not know: no run over all of them has been committed since.
-func forgotten(app *host.UserProvisioningConfig, restored time.Time) bool {
-	return !restored.IsZero() && (app.LastWholeReconDateTime == nil || app.LastWholeReconDateTime.Before(restored))
 }
 
 // create makes the account, unless an earlier attempt may have: then it looks
