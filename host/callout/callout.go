@@ -84,7 +84,7 @@ func New(o Options) *Egress {
 		o.TokenFetched = func(string, signin.Outcome) {}
 	}
 	e := &Egress{options: o}
-	transport, err := e.transport(reach{own: o.Own}, Timeouts{}, Proxy{})
+	transport, _, err := e.transport(reach{own: o.Own}, Timeouts{}, Proxy{})
 	if err != nil {
 		panic(err) // there is no proxy to be wrong
 	}

@@ -131,12 +131,12 @@ func (e *Egress) newCredential(c Credential) (*credential, error) {
 			tlsConfig.GetClientCertificate = who.get
 		}
 	}
-	transport, err := e.transport(within, c.Timeouts, c.Proxy)
+	transport, proxySecrets, err := e.transport(within, c.Timeouts, c.Proxy)
 	if err != nil {
 		errs = append(errs, bad("proxy", "%w", err))
 		return nil, errors.Join(errs...)
 	}
-	transport.TLSClientConfig = tlsConfig
+	transport.TLSClientConfig, out.masks.more = tlsConfig, proxySecrets
 	out.client = &http.Client{Transport: transport, CheckRedirect: out.checkRedirect}
 	c.SignIn.Name, c.SignIn.Timeout = c.Name, c.Timeout
 	out.signIn, err = signin.New(c.SignIn, signin.Options{

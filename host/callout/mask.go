@@ -21,8 +21,12 @@ import (
 const shortestMasked = 4
 
 // masks remembers the forms of the secrets that a credential last signed in
-// with: they are the same from one request to the next.
-type masks struct{ last atomic.Pointer[formsOf] }
+// with: they are the same from one request to the next. more are secrets beside
+// the sign-in: a proxy's.
+type masks struct {
+	last atomic.Pointer[formsOf]
+	more []string
+}
 
 type formsOf struct{ secrets, forms []string }
 
@@ -37,28 +41,22 @@ func (m *masks) of(auths ...*signin.Auth) []string {
 	if known := m.last.Load(); known != nil && slices.Equal(known.secrets, secrets) {
 		return known.forms
 	}
-	next := &formsOf{secrets, secretsOf(auths...)}
+	next := &formsOf{secrets, forms(append(slices.Clone(secrets), m.more...))}
 	m.last.Store(next)
 	return next.forms
 }
 
-// secretsOf are the forms in which the secrets of sign-ins may come back, the
-// longest first.
-func secretsOf(auths ...*signin.Auth) []string {
+// forms are those in which secrets may come back, the longest first.
+func forms(secrets []string) []string {
 	var all []string
-	for _, a := range auths {
-		if a == nil {
+	for _, s := range secrets {
+		if len(s) < shortestMasked {
 			continue
 		}
-		for _, s := range a.Secrets() {
-			if len(s) < shortestMasked {
-				continue
-			}
-			for _, form := range []string{s, jsonEscaped(s), htmlJSON(s), asciiJSON(s), html.EscapeString(s), url.QueryEscape(s), url.PathEscape(s), hex.EncodeToString([]byte(s)), strings.ToUpper(hex.EncodeToString([]byte(s))),
-				strings.TrimRight(base64.StdEncoding.EncodeToString([]byte(s)), "="), strings.TrimRight(base64.URLEncoding.EncodeToString([]byte(s)), "=")} {
-				if form != "" && !slices.Contains(all, form) {
-					all = append(all, form)
-				}
+		for _, form := range []string{s, jsonEscaped(s), htmlJSON(s), asciiJSON(s), html.EscapeString(s), url.QueryEscape(s), url.PathEscape(s), hex.EncodeToString([]byte(s)), strings.ToUpper(hex.EncodeToString([]byte(s))),
+			strings.TrimRight(base64.StdEncoding.EncodeToString([]byte(s)), "="), strings.TrimRight(base64.URLEncoding.EncodeToString([]byte(s)), "=")} {
+			if form != "" && !slices.Contains(all, form) {
+				all = append(all, form)
 			}
 		}
 	}

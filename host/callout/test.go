@@ -96,7 +96,7 @@ func (e *Egress) Try(ctx context.Context, given Credential, userID, path string)
 		detail += ", until " + end.Local().Format(time.DateTime)
 	}
 	if answer.Err != nil {
-		return append(steps, Step{"probe", false, answer.withoutSecrets(secretsOf(auth)).Err.Message, probed}), nil
+		return append(steps, Step{"probe", false, answer.withoutSecrets(c.masks.of(auth)).Err.Message, probed}), nil
 	}
 	if clock := clockStep(answer.header.Get("Date"), time.Now()); clock != nil {
 		steps = append(steps, *clock)

@@ -14,7 +14,9 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/provosthq/provost/host/secret"
@@ -41,8 +43,8 @@ func (t Timeouts) filled() Timeouts {
 	return t
 }
 
-// Proxy is what requests go through. It resolves the names of targets itself,
-// so that where they lead is its to decide.
+// Proxy is what requests go through. It resolves the names of targets itself;
+// what they stand for here is looked at first.
 type Proxy struct {
 	// URL is http://, https:// or socks5://host:port; "" is none.
 	URL      string
@@ -81,8 +83,9 @@ func (p Proxy) excepts(host string) bool {
 // mostConnections bounds those to one host that one credential has at once.
 const mostConnections = 256
 
-// transport dials only where it may.
-func (e *Egress) transport(r reach, t Timeouts, p Proxy) (*http.Transport, error) {
+// transport dials only where it may. What it returns with it are the secrets of
+// the proxy.
+func (e *Egress) transport(r reach, t Timeouts, p Proxy) (*http.Transport, []string, error) {
 	t = t.filled()
 	transport := &http.Transport{
 		ForceAttemptHTTP2: true, MaxIdleConns: 256, MaxIdleConnsPerHost: 64, MaxConnsPerHost: mostConnections, IdleConnTimeout: t.Idle, TLSHandshakeTimeout: t.TLS,
@@ -95,38 +98,36 @@ func (e *Egress) transport(r reach, t Timeouts, p Proxy) (*http.Transport, error
 	}
 	transport.DialContext = direct
 	if p.URL == "" {
-		return transport, nil
+		return transport, nil, nil
 	}
 	through, err := p.url()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	var secrets []string
 	if p.Username != "" {
 		password := ""
 		if p.Password.IsSet() && !e.options.Unread {
 			source, err := secret.Open(p.Password, secret.Options{Sealer: e.options.Sealer, Binding: p.Binding})
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			values, err := source.Values(context.Background())
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			password = values[0].Reveal()
+			secrets = append(secrets, password, base64.StdEncoding.EncodeToString([]byte(p.Username+":"+password)))
 		}
 		through.User = url.UserPassword(p.Username, password)
 	}
+	known := &resolved{}
 	transport.Proxy = func(q *http.Request) (*url.URL, error) {
 		if p.excepts(q.URL.Hostname()) {
 			return nil, nil
 		}
-		// What needs no resolving is looked at here: the proxy would not.
-		if a, err := netip.ParseAddr(q.URL.Hostname()); err == nil {
-			if k, what := kindOf(a); k == never {
-				return nil, &refusedAddress{fmt.Sprintf("%s is %s, which nobody may call", a, what)}
-			}
-		} else if why := wrongHost(q.URL.Hostname()); why != "" {
-			return nil, &refusedAddress{why}
+		if err := e.mayProxy(q.Context(), r, q.URL, known); err != nil {
+			return nil, err
 		}
 		return through, nil
 	}
@@ -138,7 +139,58 @@ func (e *Egress) transport(r reach, t Timeouts, p Proxy) (*http.Transport, error
 		}
 		return direct(ctx, network, address)
 	}
-	return transport, nil
+	return transport, secrets, nil
+}
+
+// resolved remembers for a moment what a look at a name led to.
+type resolved struct {
+	mu   sync.Mutex
+	host string
+	at   time.Time
+	err  error
+}
+
+const (
+	resolvedFor  = 10 * time.Second
+	mostResolved = 2 * time.Second
+)
+
+// mayProxy tells whether a request may be given to a proxy, which resolves names
+// by itself: what a name stands for here is looked at as if we dialled it. One
+// that stands for nothing here is the proxy's to judge, often the only one that
+// knows.
+func (e *Egress) mayProxy(ctx context.Context, r reach, u *url.URL, known *resolved) error {
+	name := strings.ToLower(u.Hostname())
+	port, err := strconv.ParseUint(portWith(u), 10, 16)
+	if err != nil {
+		return &refusedAddress{fmt.Sprintf("%q is no port", clip(u.Port(), 20))}
+	}
+	if a, err := netip.ParseAddr(name); err == nil {
+		return r.check(name, netip.AddrPortFrom(a, uint16(port)))
+	}
+	if why := wrongHost(name); why != "" {
+		return &refusedAddress{why}
+	}
+	known.mu.Lock()
+	defer known.mu.Unlock()
+	at := net.JoinHostPort(name, portWith(u))
+	if known.host == at && time.Since(known.at) < resolvedFor {
+		return known.err
+	}
+	ctx, cancel := context.WithTimeout(ctx, mostResolved)
+	defer cancel()
+	resolver := e.options.Resolver
+	if resolver == nil {
+		resolver = net.DefaultResolver
+	}
+	addresses, _ := resolver.LookupNetIP(ctx, "ip", name) // none: it is the proxy's to judge
+	known.host, known.at, known.err = at, time.Now(), nil
+	for _, a := range addresses {
+		if known.err = r.check(name, netip.AddrPortFrom(a, uint16(port))); known.err != nil {
+			break
+		}
+	}
+	return known.err
 }
 
 func proxyPort(u *url.URL) string {
