@@ -17,6 +17,10 @@ import (
 var version = "dev"
 
 func main() {
+	if err := undumpable(); err != nil { // it works all the same
+		fmt.Fprintf(os.Stderr, "provost: a dump of this process could hold secrets: %v\n", err)
+	}
+	defer stacksOnQuit(os.Stderr, os.Exit)()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()

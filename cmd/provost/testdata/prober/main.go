@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/json"
+	"unsafe"
 
 	extism "github.com/extism/go-pdk"
 )
@@ -12,7 +13,7 @@ func main() {}
 
 //go:wasmexport describe
 func describe() int32 {
-	extism.OutputString(`{"name":"prober","version":"1.0.0","vendor":"Example Ltd","contractVersion":1,"operations":["describe","create","reconcile"],"inputs":[{"name":"requests"}]}`)
+	extism.OutputString(`{"name":"prober","version":"1.0.0","vendor":"Example Ltd","contractVersion":1,"operations":["describe","create","reconcile"],"inputs":[{"name":"requests"},{"name":"find"}]}`)
 	return 0
 }
 
@@ -20,6 +21,26 @@ type request struct {
 	Method int               `json:"method"`
 	URL    string            `json:"url"`
 	Header map[string]string `json:"header"`
+}
+
+// found counts how often a text stands in the guest's memory. It comes reversed,
+// so that it does not stand there for having been asked for.
+func found(reversed string) (times int) {
+	end := make([]byte, 4<<20) // what is made last lies behind the rest
+	most := uintptr(unsafe.Pointer(unsafe.SliceData(end)))
+	for at := uintptr(1024); at+uintptr(len(reversed)) < most; at++ {
+		same := true
+		for i := range len(reversed) {
+			if *(*byte)(unsafe.Add(unsafe.Pointer(nil), at+uintptr(i))) != reversed[len(reversed)-1-i] {
+				same = false
+				break
+			}
+		}
+		if same {
+			times++
+		}
+	}
+	return times
 }
 
 type answer struct {
@@ -55,6 +76,7 @@ func send() (answers []answer, user string, ok bool) {
 		UserID     string `json:"userId"`
 		Parameters struct {
 			Requests []request `json:"requests"`
+			Find     []string  `json:"find"`
 		} `json:"parameters"`
 	}
 	if err := json.Unmarshal(extism.Input(), &in); err != nil {
@@ -68,6 +90,9 @@ func send() (answers []answer, user string, ok bool) {
 		}
 		got := q.Send()
 		answers = append(answers, answer{int(got.Status()), string(got.Body())})
+	}
+	for _, reversed := range in.Parameters.Find {
+		answers = append(answers, answer{Status: found(reversed)})
 	}
 	return answers, in.UserID, true
 }
