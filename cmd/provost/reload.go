@@ -375,12 +375,17 @@ func (c *change) take(ctx context.Context) error {
 		switch {
 		case !p.waits.Empty():
 			p.candidate.Hold(p.waits)
+			d.metrics.Swap(p.plugin.Name, "waits")
 			log.WarnContext(ctx, "a build wants more than it is granted and waits; the one of before goes on", "wants", p.waits.String())
 			d.raise(ctx, host.Notice{Kind: host.NoticeConnector, Subject: p.plugin.Name,
 				Text: fmt.Sprintf("another build of connector %s waits for a grant   -> provost plugin grant %s", p.plugin.Name, p.plugin.Name)})
 		case p.candidate.Changed():
+			served := d.catalogue.Digest(p.plugin.Name)
 			if err := p.candidate.Take(); err != nil {
 				return err
+			}
+			if served != "" {
+				d.metrics.Swap(p.plugin.Name, "ok")
 			}
 			log.InfoContext(ctx, "a build takes over", "source", p.version.Source)
 			if p.instead == "" && c.old != nil {
@@ -398,6 +403,7 @@ func (c *change) take(ctx context.Context) error {
 	for name, err := range c.refused {
 		p, _ := configuredPlugin(c.next.config, name)
 		d.catalogue.Refuse(name, p.Source, err)
+		d.metrics.Swap(name, outcomeOf(err))
 		d.log.ErrorContext(ctx, "a connector's build is refused; the one of before goes on", "connector", name, "error", err)
 	}
 	c.prepared = nil

@@ -51,6 +51,16 @@ func (d *daemon) reject(ctx context.Context, name, digest, instead, reason strin
 		if err := t.PutConnectorState(ctx, s); err != nil {
 			return err
 		}
+		t.AfterCommit(func() {
+			switch by := host.ActorOf(ctx); {
+			case instead == "":
+				d.metrics.Quarantine(name)
+			case by == host.Ourselves:
+				d.metrics.Rollback(name, "automatic")
+			default:
+				d.metrics.Rollback(name, "operator")
+			}
+		})
 		return d.audit(ctx, t, action, connectorObject(name), map[string]string{"digest": digest, "instead": instead, "reason": reason})
 	}); err != nil {
 		return err

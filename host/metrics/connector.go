@@ -40,7 +40,7 @@ func newConnectors(f *registrar, now func() time.Time) connectors {
 			"connector", "outcome"),
 		loadSeconds: f.histogram("provost_connector_load_duration_seconds", "Time to load a connector: read, compile, describe and check it.", long, "connector"),
 		compiling:   f.histogram("provost_connector_compile_duration_seconds", "Time to compile a connector; one that was in the cache does not count.", long, "connector"),
-		swaps:       f.counter("provost_connector_swaps_total", "Attempts to put one version of a connector in the place of another, by outcome: ok, or why it was refused.", "connector", "outcome"),
+		swaps:       f.counter("provost_connector_swaps_total", "Attempts to put one version of a connector in the place of another, by outcome: ok, waits where it wants more than it is granted, or the code of the error with which it was refused.", "connector", "outcome"),
 		rollbacks:   f.counter("provost_connector_rollbacks_total", "Returns to the version before, by who did it: operator, or automatic.", "connector", "by"),
 		quarantines: f.counter("provost_connector_quarantines_total", "Times that a connector was taken out because it trapped or broke its limits too often.", "connector"),
 	}
@@ -100,7 +100,7 @@ func (m *connectors) Load(connector, outcome string, took, compile time.Duration
 }
 
 // Swap records an attempt to put a version in the place of another: outcome is
-// "ok", or a word of the host's own for why it was refused.
+// "ok", "waits" where the version wants more than it is granted, or a [host.Code].
 func (m *connectors) Swap(connector, outcome string) {
 	m.swaps.WithLabelValues(connector, clean(outcome)).Inc()
 }

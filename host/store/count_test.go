@@ -153,3 +153,45 @@ func TestEveryTransactionIsObserved(t *testing.T) {
 		require.Contains(t, s.Pools(), "write")
 	})
 }
+
+// Two transactions want what the other has: PostgreSQL ends one of them.
+func TestATransactionThatRanAgainIsObserved(t *testing.T) {
+	again := make(chan int, 2)
+	ctx := t.Context()
+	s, err := store.Open(ctx, storetest.Postgres(t), store.Options{Observe: func(o store.Transaction) {
+		if o.Writes && o.Again > 0 {
+			again <- o.Again
+		}
+	}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	rows := []*host.UserProvisioningRequest{request(), request()}
+	for _, r := range rows {
+		require.NoError(t, s.Update(ctx, func(tx *store.Tx) error { return tx.InsertRequest(ctx, r) }))
+	}
+	has := []chan struct{}{make(chan struct{}), make(chan struct{})}
+	ended := make(chan error, 2)
+	for i := range rows {
+		first := true
+		go func() {
+			ended <- s.Update(ctx, func(tx *store.Tx) error {
+				touch := func(n int) error {
+					_, err := tx.SQL().ExecContext(ctx, "UPDATE user_provisioning_requests SET reason = 'touched' WHERE id = $1", rows[n].Id)
+					return err
+				}
+				if err := touch(i); err != nil {
+					return err
+				}
+				if first {
+					first = false
+					close(has[i])
+					<-has[1-i]
+				}
+				return touch(1 - i)
+			})
+		}()
+	}
+	require.NoError(t, <-ended)
+	require.NoError(t, <-ended)
+	require.Equal(t, 1, <-again)
+}
