@@ -93,7 +93,7 @@ func (s service) VerifyAudit(ctx context.Context, expect string) (v host.AuditVe
 		}
 	}
 	err = s.store.View(ctx, func(t *store.Tx) error {
-		v, err = t.VerifyAudit(ctx, kept, nil)
+		v, err = t.VerifyAudit(ctx, kept)
 		return err
 	})
 	return v, err

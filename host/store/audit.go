@@ -162,9 +162,8 @@ func (t *Tx) auditTexts(ctx context.Context, f AuditFilter, each func(text []byt
 }
 
 // VerifyAudit walks the chain from its anchor to its head. expect is a place that
-// somebody has kept, which must be in it; the zero value asks for none. It tells
-// progress after each thousand entries.
-func (t *Tx) VerifyAudit(ctx context.Context, expect host.AuditLink, progress func(done, total int64)) (host.AuditVerification, error) {
+// somebody has kept, which must be in it; the zero value asks for none.
+func (t *Tx) VerifyAudit(ctx context.Context, expect host.AuditLink) (host.AuditVerification, error) {
 	v := host.AuditVerification{}
 	head, anchor, err := t.auditChain(ctx, false)
 	if err != nil {
@@ -172,7 +171,7 @@ func (t *Tx) VerifyAudit(ctx context.Context, expect host.AuditLink, progress fu
 	}
 	v.Anchor, v.Head = anchor, anchor
 	w := auditWalk{at: anchor, anchor: anchor, expect: expect, anchored: anchor.Number == 0, found: expect.Hash == "" || expect.Hash == anchor.Hash}
-	rows, err := t.db.Tx.QueryContext(ctx, "SELECT number, created_date, actor, action, object_kind, object_name, outcome, request_id, entry, hash FROM audit_entries ORDER BY number")
+	rows, err := t.db.Tx.QueryContext(ctx, "SELECT number, created_date, actor, action, object_kind, object_name, outcome, request_id, entry, hash FROM audit_entries WHERE number > $1 ORDER BY number", anchor.Number)
 	if err != nil {
 		return v, err
 	}
@@ -188,9 +187,6 @@ func (t *Tx) VerifyAudit(ctx context.Context, expect host.AuditLink, progress fu
 		}
 		v.Entries++
 		v.Head = w.at
-		if progress != nil && v.Entries%1000 == 0 {
-			progress(v.Entries, head.Number-anchor.Number)
-		}
 	}
 	if err := rows.Err(); err != nil {
 		return v, err
@@ -260,10 +256,32 @@ func (w *auditWalk) end(head host.AuditLink) error {
 	return nil
 }
 
-// PruneAudit removes the entries from before a time, but for the newest. An
-// entry says so, with the place up to which they are gone: the chain can be
-// verified from there.
+// PruneAudit removes the entries from before a time, but for the newest, and
+// returns how many there were. An entry says so, with the place up to which they
+// are gone: the chain can be verified from there.
 func (s *Store) PruneAudit(ctx context.Context, before time.Time, actor string, dryRun bool) (rows int64, err error) {
+	if rows, err = s.moveAnchor(ctx, before, actor, dryRun); err != nil || dryRun {
+		return rows, err
+	}
+	// What lies behind the anchor counts no more; it goes bit by bit, so that others
+	// can write meanwhile. Were it left here, the next time takes it.
+	for {
+		var n int64
+		if err := s.Update(ctx, func(t *Tx) (err error) {
+			n, err = t.exec(ctx, `DELETE FROM audit_entries WHERE number IN (SELECT number FROM audit_entries
+				WHERE number <= (SELECT anchor_number FROM audit_chain WHERE id = 1) ORDER BY number LIMIT ?)`, prunedAudit)
+			return err
+		}); err != nil || n < prunedAudit {
+			return rows, err
+		}
+	}
+}
+
+// prunedAudit is how many entries one transaction removes.
+const prunedAudit = 500
+
+// moveAnchor moves the anchor behind the entries from before a time.
+func (s *Store) moveAnchor(ctx context.Context, before time.Time, actor string, dryRun bool) (rows int64, err error) {
 	err = s.Update(ctx, func(t *Tx) error {
 		rows = 0
 		head, anchor, err := t.auditChain(ctx, true)
@@ -273,7 +291,7 @@ func (s *Store) PruneAudit(ctx context.Context, before time.Time, actor string, 
 		// Clocks differ: what is removed ends before the first that must stay.
 		through := head.Number - 1
 		var stays *int64
-		if err := t.db.Tx.QueryRowContext(ctx, t.numbered("SELECT MIN(number) FROM audit_entries WHERE created_date >= ?"), t.arguments([]any{before})...).Scan(&stays); err != nil {
+		if err := t.db.Tx.QueryRowContext(ctx, t.numbered("SELECT MIN(number) FROM audit_entries WHERE number > ? AND created_date >= ?"), t.arguments([]any{anchor.Number, before})...).Scan(&stays); err != nil {
 			return err
 		}
 		if stays != nil {
@@ -281,7 +299,7 @@ func (s *Store) PruneAudit(ctx context.Context, before time.Time, actor string, 
 		}
 		// That something was pruned is no reason to prune.
 		var other int64
-		if err := t.db.Tx.QueryRowContext(ctx, t.numbered("SELECT COUNT(*) FROM audit_entries WHERE number <= ? AND action <> ?"), through, string(host.AuditPrune)).Scan(&other); err != nil {
+		if err := t.db.Tx.QueryRowContext(ctx, t.numbered("SELECT COUNT(*) FROM audit_entries WHERE number > ? AND number <= ? AND action <> ?"), anchor.Number, through, string(host.AuditPrune)).Scan(&other); err != nil {
 			return err
 		}
 		if through <= anchor.Number || other == 0 {
@@ -296,9 +314,6 @@ func (s *Store) PruneAudit(ctx context.Context, before time.Time, actor string, 
 			return notFound(err, "the audit trail has lost entry %d   -> provost audit verify", through)
 		}
 		if _, err := t.exec(ctx, "UPDATE audit_chain SET anchor_number = ?, anchor_hash = ? WHERE id = 1", next.Number, next.Hash); err != nil {
-			return err
-		}
-		if _, err := t.exec(ctx, "DELETE FROM audit_entries WHERE number <= ?", through); err != nil {
 			return err
 		}
 		details, err := json.Marshal(next)
