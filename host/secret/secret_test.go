@@ -369,6 +369,7 @@ func FuzzOpenNeverPanicsAndNeverOpensAnotherPlace(f *testing.F) {
 	f.Add(sealed)
 	f.Add("v2." + s.KeyID() + ".")
 	f.Add("v2..")
+	f.Add(sealed[strings.LastIndexByte(sealed, '.')+1:])
 	f.Add("AAAA")
 	f.Fuzz(func(t *testing.T, text string) {
 		if _, err := s.Open(text, "elsewhere"); err == nil {

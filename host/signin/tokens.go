@@ -160,12 +160,23 @@ func (s *SignIn) stands(ctx context.Context, user string, h holding) bool {
 	return generation == h.generation
 }
 
-// keep has tokens at hand, unless there are newer ones.
+// unused is how long tokens stay in memory that nobody asks for: where each
+// person has some, there are many.
+const unused = 10 * time.Minute
+
+// keep has tokens at hand, unless there are newer ones, and drops those that
+// nobody asked for in a while.
 func (s *SignIn) keep(user string, t *tokens, generation int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := s.options.Now()
+	for other, h := range s.held {
+		if now.Sub(h.looked).Abs() > unused {
+			delete(s.held, other)
+		}
+	}
 	if s.held[user].generation <= generation {
-		s.held[user] = holding{t, generation, s.options.Now()}
+		s.held[user] = holding{t, generation, now}
 	}
 }
 
