@@ -5,6 +5,8 @@
 package config
 
 import (
+	"fmt"
+	"io"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -225,6 +227,8 @@ type OAuth2 struct {
 	Params              map[string]string `yaml:"params" doc:"Further parameters of the token request."`
 	AuthorizationParams map[string]string `yaml:"authorization_params" doc:"Further parameters of the authorization request, such as prompt or access_type."`
 	Headers             map[string]string `yaml:"headers" doc:"Further headers of the token request."`
+	SecretParams        []Header          `yaml:"secret_params" doc:"Further parameters of the token request that nobody may see."`
+	SecretHeaders       []Header          `yaml:"secret_headers" doc:"Further headers of the token request that nobody may see."`
 	TokenField          string            `yaml:"token_field" doc:"Where the token stands in the answer, such as data.token; without it access_token."`
 	ExpiresField        string            `yaml:"expires_field" doc:"Where its life or its end stands; without it expires_in."`
 	Lifetime            time.Duration     `yaml:"lifetime" doc:"Life of a token whose answer does not say."`
@@ -255,6 +259,9 @@ type Vault struct {
 	Namespace string `yaml:"namespace" doc:"Namespace."`
 	CAFile    string `yaml:"ca" path:"file" doc:"PEM file with the authorities to trust, in place of the system's."`
 }
+
+// Format shows nothing of it.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "***") } // a fmt.State takes every write
 
 // IsSet tells whether it says where a secret is.
 func (s Secret) IsSet() bool { return len(s.places()) > 0 }

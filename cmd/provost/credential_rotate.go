@@ -141,8 +141,10 @@ func secretToRotate(c *signin.Config, field string) (*signin.Secret, error) {
 	add(&c.Key.Secret)
 	add(&c.OAuth2.SubjectToken)
 	add(&c.OAuth2.ActorToken)
-	for i := range c.Headers {
-		add(&c.Headers[i].Secret)
+	for _, list := range [][]signin.Header{c.Headers, c.OAuth2.SecretParams, c.OAuth2.SecretHeaders} {
+		for i := range list {
+			add(&list[i].Secret)
+		}
 	}
 	switch i := slices.Index(paths, field); {
 	case c.Protocol == signin.AWS && len(there) > 0 && (field == "" || field == c.Secret.Path):

@@ -71,6 +71,12 @@ func signInOf(c config.Credential) signin.Config {
 			ActorToken: secretAt("oauth2.actor_token", o.ActorToken), ActorTokenType: o.ActorTokenType, RequestedType: o.RequestedTokenType,
 			TokenField: o.TokenField, ExpiresField: o.ExpiresField, Lifetime: o.Lifetime,
 		}
+		for _, h := range o.SecretParams {
+			s.OAuth2.SecretParams = append(s.OAuth2.SecretParams, signin.Header{Name: h.Name, Value: h.Value, Secret: secretAt("oauth2.secret_params."+h.Name+".secret", h.Secret)})
+		}
+		for _, h := range o.SecretHeaders {
+			s.OAuth2.SecretHeaders = append(s.OAuth2.SecretHeaders, signin.Header{Name: h.Name, Value: h.Value, Secret: secretAt("oauth2.secret_headers."+h.Name+".secret", h.Secret)})
+		}
 		if s.OAuth2.Grant == signin.Password {
 			s.OAuth2.SubjectToken = secretAt("oauth2.password", o.Password)
 		}

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -52,6 +53,34 @@ type Vault struct {
 	// CAFile has the authorities to trust in place of the system's.
 	CAFile string
 }
+
+// String tells where the secret comes from, and nothing of it.
+func (r Ref) String() string {
+	switch {
+	case r.Env != "":
+		return "env " + r.Env
+	case r.File != "":
+		return "file " + r.File
+	case r.Systemd != "":
+		return "systemd " + r.Systemd
+	case len(r.Command) > 0:
+		return "command " + filepath.Base(r.Command[0])
+	case r.Vault.URL != "":
+		return "vault"
+	case r.Sealed != "":
+		return "sealed " + mask
+	case r.Value != "":
+		return mask
+	default:
+		return "no secret"
+	}
+}
+
+func (r Ref) GoString() string             { return r.String() }
+func (r Ref) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, r.String()) } // a fmt.State takes every write
+func (r Ref) LogValue() slog.Value         { return slog.StringValue(r.String()) }
+func (r Ref) MarshalJSON() ([]byte, error) { return json.Marshal(r.String()) }
+func (r Ref) MarshalYAML() (any, error)    { return r.String(), nil }
 
 // IsSet tells whether r names a secret.
 func (r Ref) IsSet() bool { return r.kinds() > 0 }

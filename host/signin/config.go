@@ -126,9 +126,11 @@ type OAuth2Config struct {
 	AuthorizationParams                              map[string]string // at the authorization endpoint
 	Params                                           map[string]string // fields of the form at the token endpoint
 	Headers                                          map[string]string // at the token endpoint
-	SubjectToken, ActorToken                         Secret            // TokenExchange
-	SubjectTokenType, ActorTokenType, RequestedType  string
-	Audience, Resource                               string
+	// SecretParams and SecretHeaders are further ones of both that nobody may see.
+	SecretParams, SecretHeaders                     []Header
+	SubjectToken, ActorToken                        Secret // TokenExchange
+	SubjectTokenType, ActorTokenType, RequestedType string
+	Audience, Resource                              string
 	// TokenField and ExpiresField are where an answer has them; "" is
 	// access_token and expires_in.
 	TokenField, ExpiresField string
@@ -210,7 +212,7 @@ func (c *Config) client(origin string) string {
 			o.Issuer = ""
 		}
 	}
-	o.SubjectToken, o.ActorToken = Secret{}, Secret{}
+	o.SubjectToken, o.ActorToken, o.SecretParams, o.SecretHeaders = Secret{}, Secret{}, nil, nil
 	b, err := json.Marshal([]any{c.Protocol, o, c.Username, c.Session, c.Assertion, origin})
 	if err != nil {
 		return "" // of strings and maps, which always can be written
@@ -352,8 +354,17 @@ func (c *Config) checkOAuth2(bad func(field, format string, args ...any), wants 
 		}
 	}
 	for _, name := range []string{"grant_type", "code", "code_verifier", "refresh_token", "client_assertion", "client_assertion_type"} {
-		if _, ok := o.Params[name]; ok {
+		if _, ok := o.Params[name]; ok || slices.ContainsFunc(o.SecretParams, func(h Header) bool { return h.Name == name }) {
 			bad("oauth2.params", "%s is not for the configuration to say", name)
+		}
+	}
+	for _, h := range o.SecretParams {
+		wants(h.Secret, "oauth2.secret_params."+h.Name)
+	}
+	for _, h := range o.SecretHeaders {
+		wants(h.Secret, "oauth2.secret_headers."+h.Name)
+		if !httpguts.ValidHeaderFieldName(h.Name) || !httpguts.ValidHeaderFieldValue(h.Value) {
+			bad("oauth2.secret_headers", "%q is no header", h.Name)
 		}
 	}
 	for name, value := range o.Headers {

@@ -261,7 +261,22 @@ func (s *SignIn) post(ctx context.Context, what, endpoint string, form url.Value
 	for name, value := range s.OAuth2.Headers {
 		header.Set(name, value)
 	}
-	if err := s.show(ctx, form, header, endpoint, style, old); err != nil {
+	err := s.show(ctx, form, header, endpoint, style, old)
+	for i, h := range s.OAuth2.SecretParams {
+		v, cause := s.value(ctx, s.tokenParams[i], old)
+		if cause != nil && err == nil {
+			err = s.unavailable(cause)
+		}
+		form.Set(h.Name, h.Value+v.Reveal())
+	}
+	for i, h := range s.OAuth2.SecretHeaders {
+		v, cause := s.value(ctx, s.tokenHeaders[i], old)
+		if cause != nil && err == nil {
+			err = s.unavailable(cause)
+		}
+		header.Set(h.Name, h.Value+v.Reveal())
+	}
+	if err != nil {
 		return nil, &fetchError{err: err}
 	}
 	var wrote atomic.Bool

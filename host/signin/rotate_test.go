@@ -117,6 +117,26 @@ func TestThePasswordBeforeIsTriedWhileTheNewestIsNotKnown(t *testing.T) {
 	require.Equal(t, "SID=in", signed(t, open(t, c, app.URL, nil), "GET", app.URL+"/", nil).Header.Get("Cookie"))
 }
 
+func TestATokenEndpointGetsWhatElseItWantsThatNobodyMaySee(t *testing.T) {
+	e := newEndpoint(t, func(w http.ResponseWriter, form url.Values, r *http.Request) {
+		if form.Get("api_key") != "before" || r.Header.Get("X-Gate") != "key=of the gate" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		_, _ = w.Write([]byte(`{"access_token":"t"}`))
+	})
+	c := clientCredentials(e.URL)
+	c.OAuth2.SecretParams = []signin.Header{{Name: "api_key", Secret: two("newest", "before")}}
+	c.OAuth2.SecretHeaders = []signin.Header{{Name: "X-Gate", Value: "key=", Secret: value("of the gate")}}
+	require.Equal(t, "Bearer t", signed(t, open(t, c, "https://x.example", nil), "GET", "https://x.example", nil).Header.Get("Authorization"))
+	for _, wrong := range []signin.OAuth2Config{{SecretParams: []signin.Header{{Name: "code", Secret: value("x")}}}, {SecretHeaders: []signin.Header{{Name: "no name", Secret: value("x")}}}, {SecretHeaders: []signin.Header{{Name: "X-Empty"}}}} {
+		wrong.Grant, wrong.ClientID, wrong.TokenURL = signin.ClientCredentials, "me", e.URL
+		c.OAuth2, c.Name = wrong, "Acme"
+		_, err := signin.New(c, signin.Options{Client: http.DefaultClient})
+		require.ErrorContains(t, err, "credentials.Acme.oauth2.")
+	}
+}
+
 func TestAKeyThatIsAnsweredWith403IsOneThatIsNotKnownWhileThereAreTwo(t *testing.T) {
 	header := signin.Config{Protocol: signin.APIKey, Secret: two("newest", "before"), Send: signin.Place{Header: "X-API-Key"}}
 	s := open(t, header, "https://x.example", nil)

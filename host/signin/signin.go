@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -52,7 +53,7 @@ type SignIn struct {
 	sealer  *secret.Sealer
 
 	secret, keySecret, keyPassword, subject, actor, sessionToken *secret.Source
-	headers                                                      []*secret.Source
+	headers, tokenParams, tokenHeaders                           []*secret.Source
 	aws                                                          *awsSigner
 
 	flight  singleflight.Group
@@ -113,6 +114,12 @@ func New(c Config, o Options) (*SignIn, error) {
 	s.subject, s.actor = open(c.OAuth2.SubjectToken), open(c.OAuth2.ActorToken)
 	for _, h := range c.Headers {
 		s.headers = append(s.headers, open(h.Secret))
+	}
+	for _, h := range c.OAuth2.SecretParams {
+		s.tokenParams = append(s.tokenParams, open(h.Secret))
+	}
+	for _, h := range c.OAuth2.SecretHeaders {
+		s.tokenHeaders = append(s.tokenHeaders, open(h.Secret))
 	}
 	if c.Protocol == AWS && len(errs) == 0 {
 		var err error
@@ -175,6 +182,12 @@ func (s *SignIn) Check(ctx context.Context) error {
 	look(s.actor, s.OAuth2.ActorToken.Path)
 	for i, source := range s.headers {
 		look(source, s.Headers[i].Secret.Path)
+	}
+	for i, source := range s.tokenParams {
+		look(source, s.OAuth2.SecretParams[i].Secret.Path)
+	}
+	for i, source := range s.tokenHeaders {
+		look(source, s.OAuth2.SecretHeaders[i].Secret.Path)
 	}
 	return errors.Join(errs...)
 }
@@ -379,7 +392,7 @@ func digestChallenge(h http.Header) string {
 
 // hasTwo tells whether two secrets are valid at once.
 func (s *SignIn) hasTwo(ctx context.Context) bool {
-	for _, source := range append([]*secret.Source{s.secret, s.keySecret}, s.headers...) {
+	for _, source := range slices.Concat([]*secret.Source{s.secret, s.keySecret}, s.headers, s.tokenParams, s.tokenHeaders) {
 		if source == nil {
 			continue
 		}
