@@ -186,8 +186,11 @@ func TestARestoreChecksEverythingBeforeItChangesAnything(t *testing.T) {
 	require.Contains(t, got.errors, "cut off")
 	require.FileExists(t, extra, "it was changed before all was checked")
 
+	unfinished := filepath.Join(home, "data", ".restore-1")
+	require.NoError(t, os.Mkdir(unfinished, 0o700))
 	got = provost("restore", archive, "--config", file, "--force")
 	require.Equal(t, 0, got.code, got.errors)
+	require.NoDirExists(t, unfinished, "a copy of everything is left")
 	require.Contains(t, got.out, "later.yaml.replaced-")
 	require.NoFileExists(t, extra)
 	got = provost("audit", "list", "--config", file)

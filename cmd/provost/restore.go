@@ -256,6 +256,9 @@ func (r *restoration) extract(ctx context.Context, archive, dir string) (string,
 	return filepath.Join(dir, backup.DatabaseName), err
 }
 
+// unfinishedRestore is what the folder of a restore under way is called.
+const unfinishedRestore = ".restore-*"
+
 func (r *restoration) restoreSQLite(ctx context.Context, archive string) (err error) {
 	path := strings.TrimPrefix(strings.TrimPrefix(r.cfg.Database.URL, "sqlite:"), "//")
 	if _, err := os.Stat(path); err == nil && !r.force {
@@ -264,7 +267,13 @@ func (r *restoration) restoreSQLite(ctx context.Context, archive string) (err er
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return host.Errorf(host.InvalidInput, "the database's folder: %w", err)
 	}
-	dir, err := os.MkdirTemp(filepath.Dir(path), ".restore-*")
+	left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), unfinishedRestore)) // the only error is a pattern that can't be, from brackets in the path
+	for _, dir := range left {
+		if err := os.RemoveAll(dir); err != nil {
+			return host.Errorf(host.InvalidInput, "what is left of a restore that was cut off can't be removed: %w", err)
+		}
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(path), unfinishedRestore)
 	if err != nil {
 		return host.Errorf(host.InvalidInput, "the database's folder: %w", err)
 	}
