@@ -82,6 +82,7 @@ func artifactOptions(cfg *config.Config, p config.Plugin) (artifact.Options, err
 func artifactSpec(a artifact.Artifact, spec connector.Spec) connector.Spec {
 	spec.Wasm, spec.Sum, spec.Config, spec.Limits = a.Wasm, a.Digest, a.Wishes.Config, wishedLimits(spec.Limits, a.Wishes)
 	spec.Wants = wishedReach(a.Wishes)
+	spec.Source = cmp.Or(a.Resolved, spec.Source) // a tag says nothing tomorrow
 	if s := a.Signature; s != nil {
 		spec.Signer, spec.SignedAs = s.Signer, s.Name+" "+s.Version
 	}

@@ -183,10 +183,13 @@ func TestADaemonTakesFromARegistryOnlyWhatIsTrusted(t *testing.T) {
 	}
 	running := func() string {
 		var list []struct {
-			Name, Digest string
+			Name, Digest, Source string
 		}
 		s.ask("/api/v1/plugins", nil, &list)
 		require.Len(t, list, 1)
+		if list[0].Digest != "" {
+			require.Contains(t, list[0].Source, "oci://"+hub+"@sha256:", "what a tag stood for is what is told")
+		}
 		return list[0].Digest
 	}
 	n := 0

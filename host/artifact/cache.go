@@ -192,8 +192,9 @@ func (s *Store) Prune(keep Keep) (files int, bytes int64, err error) {
 
 // kept is what belongs to a module that is kept by its digest.
 type kept struct {
-	Name   string `json:"name"`
-	Source string `json:"source"`
+	Name     string `json:"name"`
+	Source   string `json:"source"`
+	Resolved string `json:"resolved,omitempty"`
 	// Builtin is of the binary of that time. Whoever can write here can say so; he
 	// also has the database and its key.
 	Builtin    bool     `json:"builtin,omitempty"`
@@ -214,7 +215,7 @@ func (s *Store) Keep(a Artifact) error {
 	}
 	err := c.putBlob(a.Digest, a.Wasm)
 	if err == nil {
-		k := kept{Name: a.Name, Source: a.Source, Builtin: a.Builtin, Signatures: a.Signatures, Wishes: a.Wishes.document()}
+		k := kept{Name: a.Name, Source: a.Source, Resolved: a.Resolved, Builtin: a.Builtin, Signatures: a.Signatures, Wishes: a.Wishes.document()}
 		var text []byte
 		if text, err = json.Marshal(k); err == nil {
 			err = write(c.keptPath(a.Digest), text, 0o600, 0o700)
@@ -248,7 +249,7 @@ func (s *Store) Kept(digest string, o Options) (Artifact, error) {
 	if err != nil {
 		return Artifact{}, gone
 	}
-	a := Artifact{Name: k.Name, Source: k.Source, Wasm: wasm, Digest: digest, Wishes: wishes, Builtin: k.Builtin}
+	a := Artifact{Name: k.Name, Source: k.Source, Resolved: k.Resolved, Wasm: wasm, Digest: digest, Wishes: wishes, Builtin: k.Builtin}
 	if a.Builtin {
 		return a, nil
 	}
