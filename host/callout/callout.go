@@ -411,7 +411,7 @@ var dropped = []string{"Content-Length", "Accept-Encoding", "Traceparent", "Trac
 // authorization lets the Authorization header through, where the host makes
 // none.
 func cleanHeader(in map[string]string, authorization bool) (http.Header, *pdk.Error) {
-	out := http.Header{}
+	out := make(http.Header, len(in)+3)
 	for name, value := range in {
 		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
 			return nil, pdk.Errorf(pdk.InvalidInput, "the header %q is not valid", clip(name, 60))
@@ -421,15 +421,15 @@ func cleanHeader(in map[string]string, authorization bool) (http.Header, *pdk.Er
 		case name == "Authorization" && authorization && mergeField.MatchString(value):
 		case slices.Contains(refusedHeaders, name), strings.HasPrefix(name, "Proxy-"):
 			return nil, pdk.Errorf(pdk.PermissionDenied, "the header %s is not for a connector to set; the host signs in and keeps the connection", name)
-		case out.Values(name) != nil:
+		case out[name] != nil:
 			return nil, pdk.Errorf(pdk.InvalidInput, "the header %s is there twice, in different cases", name)
 		case slices.Contains(dropped, name):
 			continue
 		}
-		out.Set(name, value)
+		out[name] = []string{value}
 	}
 	if out.Get("User-Agent") == "" {
-		out.Set("User-Agent", "provost")
+		out["User-Agent"] = []string{"provost"}
 	}
 	return out, nil
 }

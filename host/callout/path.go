@@ -128,15 +128,28 @@ func hexAt(s string, at, digits int) (uint64, bool) {
 // encoded escapes what may not stand in a path as it is, and leaves every escape
 // that is there: net/url would decode them all first.
 func encoded(path string) string {
+	first := 0
+	for first < len(path) && inPath(path[first]) {
+		first++
+	}
+	if first == len(path) {
+		return path
+	}
 	var b strings.Builder
 	for i := range len(path) {
-		if c := path[i]; c < utf8.RuneSelf && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~!$&'()*+,;=:@/%", c) >= 0) {
+		if c := path[i]; inPath(c) {
 			b.WriteByte(c)
 		} else {
 			fmt.Fprintf(&b, "%%%02X", c)
 		}
 	}
 	return b.String()
+}
+
+// inPath tells whether a byte may stand in a path as it is (RFC 3986, 3.3), with
+// the escape's own sign.
+func inPath(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~!$&'()*+,;=:@/%", c) >= 0
 }
 
 // holdsDots tells whether a path has a segment that some server takes for one of
