@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -315,4 +316,39 @@ func TestAFileThatComesOrGoesDuringACallIsAnotherChange(t *testing.T) {
 	<-ready
 	atomically(t, file, "b")
 	require.NoError(t, <-ended) // with the test's deadline, if a change is lost
+}
+
+// A file that somebody still writes to is not read, however long it takes.
+func TestWatchWaitsForWhoWrites(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells who has a file open")
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "provost.yaml")
+	require.NoError(t, os.WriteFile(path, []byte("workers: 1\n"), 0o600))
+	ready, seen := make(chan struct{}), make(chan string, 10)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		ended <- Watch(ctx, path, func() []string { return nil }, func() {
+			b, _ := os.ReadFile(path)
+			seen <- string(b)
+		}, WatchOptions{Debounce: 5 * time.Millisecond, Ready: func() { close(ready) }})
+	}()
+	<-ready
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
+	require.NoError(t, err)
+	for _, part := range []string{"workers: 2\n", "data_dir: a\n", "log: {level: debug}\n"} {
+		_, err = f.WriteString(part)
+		require.NoError(t, err)
+		select {
+		case got := <-seen:
+			t.Fatalf("half of it was read: %q", got)
+		case <-time.After(50 * time.Millisecond): // ten times as long as nothing may happen
+		}
+	}
+	require.NoError(t, f.Close())
+	require.Equal(t, "workers: 2\ndata_dir: a\nlog: {level: debug}\n", <-seen)
+	cancel()
+	require.NoError(t, <-ended)
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -18,6 +19,9 @@ type WatchOptions struct {
 	// Debounce is how long nothing may happen before a change counts; 0 means
 	// 200 ms. An editor or a copy takes several steps.
 	Debounce time.Duration
+	// Poll is how often the files are looked at though nothing was announced, as
+	// file systems of other machines do not; 0 means 15 s.
+	Poll time.Duration
 	// Ready is called once, when every change from now on is seen.
 	Ready func()
 }
@@ -36,6 +40,9 @@ func Watch(ctx context.Context, path string, files func() []string, changed func
 		return fmt.Errorf("watch %s: %w", path, err)
 	}
 	defer fs.Close()
+	if o.Poll <= 0 {
+		o.Poll = 15 * time.Second
+	}
 	w := watcher{fs: fs, path: path, files: files}
 	if err := w.follow(); err != nil {
 		return fmt.Errorf("watch %s: %w", path, err)
@@ -47,8 +54,16 @@ func Watch(ctx context.Context, path string, files func() []string, changed func
 	quiet := time.NewTimer(o.Debounce)
 	quiet.Stop()
 	defer quiet.Stop()
+	poll := time.NewTicker(o.Poll)
+	defer poll.Stop()
+	signatures := w.signatures()
 	for {
 		select {
+		case <-poll.C:
+			if now := w.signatures(); !maps.Equal(now, signatures) {
+				signatures = now
+				quiet.Reset(o.Debounce)
+			}
 		case <-ctx.Done():
 			return nil
 		case _, ok := <-fs.Events:
@@ -62,6 +77,10 @@ func Watch(ctx context.Context, path string, files func() []string, changed func
 			}
 			quiet.Reset(o.Debounce) // events may be lost: look
 		case <-quiet.C:
+			if w.isBeingWritten() { // when it is closed or written to again, it is announced
+				quiet.Reset(o.Debounce)
+				continue
+			}
 			_ = w.follow() // a directory that is away is followed again when it is back
 			now := w.fingerprints()
 			if maps.Equal(now, last) {
@@ -120,6 +139,23 @@ func (w *watcher) follow() error {
 		}
 	}
 	return w.fs.Add(dir)
+}
+
+// signatures has what a directory says of each file: cheap to look at.
+func (w *watcher) signatures() map[string]string {
+	all := map[string]string{}
+	for _, file := range w.all() {
+		if info, err := os.Stat(file); err == nil {
+			all[file] = fmt.Sprint(info.Size(), info.ModTime().UnixNano())
+		}
+	}
+	return all
+}
+
+// isBeingWritten tells whether somebody has one of the files open to write to,
+// as far as the system tells.
+func (w *watcher) isBeingWritten() bool {
+	return slices.ContainsFunc(w.all(), isBeingWritten)
 }
 
 // fingerprints has the hash of each file's content, "" for one that can't be

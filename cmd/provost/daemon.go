@@ -59,6 +59,7 @@ type daemon struct {
 	metrics   *metrics.Metrics
 	registry  *prometheus.Registry
 
+	fronts *fronts
 	// listeners are the addresses that we listen on.
 	listeners atomic.Pointer[[]netip.AddrPort]
 
@@ -98,6 +99,7 @@ type running struct {
 // openDaemon makes a host of a configuration, without working any job yet.
 func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *daemon, err error) {
 	d := &daemon{log: log, started: time.Now(), registry: prometheus.NewRegistry(), supervisor: &supervisor{log: log}}
+	d.fronts = &fronts{d: d, guard: &scrapeGuard{d: d}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close(context.WithoutCancel(ctx)))
@@ -424,52 +426,10 @@ func (d *daemon) listen(ctx context.Context, cfg *config.Config) error {
 	if err := os.Chmod(cfg.Listen.Socket, 0o600); err != nil {
 		return errors.Join(err, socket.Close())
 	}
-	var servers []*http.Server
+	server := d.newServer(context.WithoutCancel(ctx), d.handler())
 	var tasks sync.WaitGroup
-	begin := func(key string, l net.Listener, h http.Handler) {
-		s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
-			BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) }}
-		servers = append(servers, s)
-		tasks.Go(func() {
-			if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-				d.log.Error("a listener ended", "address", l.Addr().String(), "error", err)
-			}
-		})
-		d.log.Info("listening", "for", key, "address", l.Addr().String())
-	}
-	begin("socket", socket, d.handler())
-	// The answer of an authorization comes from a browser that may be anywhere; its
-	// state says that it was asked for.
-	fromOutside := http.NewServeMux()
-	fromOutside.Handle("/", loopbackOnly(d.handler()))
-	fromOutside.Handle("GET "+api.CallbackPath, d.handler())
-	fromOutside.HandleFunc("POST "+api.BackupPath, onSocketOnly)
-	var listeners []netip.AddrPort
-	guard := &scrapeGuard{d: d}
-	for _, one := range []struct {
-		key, address string
-		handler      http.Handler
-	}{{"api", cfg.Listen.API, fromOutside}, {"metrics", cfg.Listen.Metrics, guard.handler()}} {
-		if one.address == "" {
-			continue
-		}
-		l, listenErr := net.Listen("tcp", one.address)
-		if listenErr != nil {
-			err = errors.Join(err, host.Errorf(host.Unavailable, "listen.%s: %w", one.key, listenErr))
-			continue
-		}
-		if own, ok := l.Addr().(*net.TCPAddr); ok {
-			listeners = append(listeners, own.AddrPort())
-		}
-		if one.key == "metrics" {
-			if l, listenErr = guard.listener(ctx, l); listenErr != nil {
-				err = errors.Join(err, listenErr)
-				continue
-			}
-		}
-		begin(one.key, l, one.handler)
-	}
-	d.listeners.Store(&listeners)
+	tasks.Go(func() { d.answer(server, "socket", socket) })
+	err = d.fronts.serve(ctx, cfg)
 	if err == nil {
 		d.supervisor.ready(serving(cfg))
 		<-ctx.Done()
@@ -477,9 +437,8 @@ func (d *daemon) listen(ctx context.Context, cfg *config.Config) error {
 	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
-	for _, s := range servers {
-		err = errors.Join(err, s.Shutdown(stop))
-	}
+	d.fronts.stop(stop)
+	err = errors.Join(err, server.Shutdown(stop))
 	tasks.Wait()
 	return err
 }

@@ -41,6 +41,8 @@ type change struct {
 	coming []config.Plugin
 	// channels are how people are told of what they must do.
 	channels []*notice.Channel
+	// fronts are listened at and not answered yet.
+	fronts []*door
 	// traces are where traces go.
 	traces *traced
 }
@@ -66,6 +68,12 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config) (refused map[str
 		back()
 		return nil, cfg.Locate(problems)
 	}
+	opened, err := d.fronts.open(cfg)
+	if err != nil {
+		back()
+		return nil, cfg.Locate(config.Problems{{Key: "listen", Message: err.Error()}})
+	}
+	c.fronts = opened
 	if err := d.store.Update(ctx, func(t *store.Tx) error {
 		if err := d.mirror(ctx, t, cfg); err != nil {
 			return err
@@ -84,6 +92,7 @@ func (d *daemon) newChange(cfg *config.Config) *change {
 
 // drop throws away what was not taken.
 func (c *change) drop() {
+	closeFronts(c.fronts)
 	for _, p := range c.prepared {
 		p.candidate.Drop()
 	}
@@ -412,6 +421,8 @@ func (c *change) take(ctx context.Context) error {
 	d.useTracing(ctx, c.traces)
 	d.useLog(c.next.config.Log)
 	d.current.Store(c.next)
+	d.fronts.use(c.next.config, c.fronts)
+	c.fronts = nil
 	if c.old != nil {
 		for _, p := range c.old.config.Plugins {
 			if _, err := configuredPlugin(c.next.config, p.Name); err != nil {
