@@ -250,6 +250,7 @@ func TestAConnectorThatTrapsIsTakenOutItsRequestsWaitAndAnotherBuildBringsThemOn
 	require.Regexp(t, `\d+ calls within 1m0s trapped or broke a limit`, h.now().Reason)
 	require.LessOrEqual(t, h.failedOrWaiting("connector:turncoat"), 3+8, "no more than it took, and were at work then")
 	require.Contains(t, h.must("", "plugin", "status"), "provost plugin release turncoat")
+	require.Contains(t, h.must("", "plugin", "list"), "quarantined 71.0.1")
 	require.Contains(t, h.must("", "notice", "list"), "is in quarantine")
 	_, ready := h.http(h.api, "/readyz")
 	require.Contains(t, ready, "quarantine")

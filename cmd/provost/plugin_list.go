@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/provosthq/provost/cmd/provost/internal/term"
+	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/api"
 	"github.com/provosthq/provost/host/artifact"
 	"github.com/provosthq/provost/host/connector"
 	"github.com/provosthq/provost/host/sandbox"
@@ -31,12 +34,15 @@ type listedPlugin struct {
 	// Stale is why an earlier version from the cache is used.
 	Stale string `json:"stale,omitempty"`
 	Error string `json:"error,omitempty"`
+	// Serving is how it does in the daemon that runs; nil where none does.
+	Serving *api.Plugin `json:"serving,omitempty"`
 
-	get func(context.Context) (artifact.Artifact, error)
+	builtin bool // and not of the configuration
+	get     func(context.Context) (artifact.Artifact, error)
 }
 
 func newPluginList() *cobra.Command {
-	var output, config string
+	var output, file string
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the built-in connectors and those of a configuration", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -46,12 +52,12 @@ func newPluginList() *cobra.Command {
 			list := []*listedPlugin{}
 			for _, name := range plugins.Names() {
 				source := artifact.BuiltinPrefix + name
-				list = append(list, &listedPlugin{Name: name, Source: source, get: func(ctx context.Context) (artifact.Artifact, error) {
+				list = append(list, &listedPlugin{Name: name, Source: source, builtin: true, get: func(ctx context.Context) (artifact.Artifact, error) {
 					return trialArtifacts().Get(ctx, source, artifact.Options{})
 				}})
 			}
-			if config != "" {
-				more, err := configuredPlugins(config)
+			if file != "" {
+				more, err := configuredPlugins(file)
 				if err != nil {
 					return err
 				}
@@ -69,14 +75,25 @@ func newPluginList() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			cols := []string{"PLUGIN", "SOURCE", "VERSION", "VENDOR", "SIZE", "TRUST", "OPERATIONS"}
+			serves, err := askServing(cmd.Context(), file, list)
+			if err != nil {
+				return err
+			}
+			if serves {
+				cols = append(cols, "SERVING")
+			}
 			rows := make([][]string, len(list))
 			for i, p := range list {
 				rows[i] = []string{p.Name, p.Source, p.Version, p.Vendor, bytesText(int64(p.Bytes)), p.Trust, operationNames(p.Operations)}
 				if p.Error != "" {
 					rows[i] = []string{p.Name, p.Source, "", "", "", "", p.Error}
 				}
+				if serves {
+					rows[i] = append(rows[i], servingText(p.Serving))
+				}
 			}
-			if err := term.Write(cmd.OutOrStdout(), output, list, []string{"PLUGIN", "SOURCE", "VERSION", "VENDOR", "SIZE", "TRUST", "OPERATIONS"}, rows); err != nil {
+			if err := term.Write(cmd.OutOrStdout(), output, list, cols, rows); err != nil {
 				return err
 			}
 			if len(failed) > 0 {
@@ -85,9 +102,48 @@ func newPluginList() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&config, "config", "", "configuration whose connectors are listed too")
+	cmd.Flags().StringVar(&file, "config", "", "configuration whose connectors are listed too")
 	addFormatFlag(cmd, &output)
 	return cmd
+}
+
+// askServing asks the daemon of a configuration how its connectors do, and tells
+// whether one runs.
+func askServing(ctx context.Context, file string, list []*listedPlugin) (bool, error) {
+	if file == "" {
+		return false, nil
+	}
+	c, ok := socketClient(config.Socket(file))
+	if !ok {
+		return false, nil
+	}
+	defer func() { _ = c.close(ctx) }() // it has answered
+	var serving []api.Plugin
+	if err := c.do(ctx, http.MethodGet, "/api/v1/plugins", nil, nil, &serving); err != nil {
+		return false, err
+	}
+	for _, p := range list {
+		for _, s := range serving {
+			if p.Name == s.Name && !p.builtin {
+				p.Serving = &s
+			}
+		}
+	}
+	return true, nil
+}
+
+func servingText(p *api.Plugin) string {
+	if p == nil {
+		return ""
+	}
+	text := p.State
+	if p.Version != "" {
+		text += " " + p.Version
+	}
+	if note := pluginNote(*p); note != "" {
+		text += "; " + note
+	}
+	return text
 }
 
 func (p *listedPlugin) inspect(cmd *cobra.Command, sb *sandbox.Runtime) error {
