@@ -155,6 +155,9 @@ func (s service) Release(ctx context.Context, name string) (api.Plugin, error) {
 		return api.Plugin{}, err
 	}
 	s.resolve(ctx, host.NoticeConnector, name)
+	if err := s.followStates(ctx); err != nil {
+		return api.Plugin{}, err
+	}
 	return s.takeAgain(ctx, name)
 }
 

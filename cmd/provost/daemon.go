@@ -68,6 +68,8 @@ type daemon struct {
 	// chores are what is done from time to time, until halt.
 	chores sync.WaitGroup
 	halt   context.CancelFunc
+	// barred are the builds that a stored quarantine keeps out, by connector.
+	barred map[string]string
 	// deniedAt is when it was last noted that a connector tried something.
 	deniedAt sync.Map
 	// path is the file of the configuration that a daemon serves.

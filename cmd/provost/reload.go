@@ -406,7 +406,7 @@ func (c *change) take(ctx context.Context) error {
 			}
 		}
 		if p.state.Quarantined(p.version.Digest) {
-			d.catalogue.Bar(p.plugin.Name, p.version.Digest, p.state.Reason)
+			d.bar(p.plugin.Name, p.version.Digest, p.state.Reason)
 		}
 	}
 	for name, err := range c.refused {
@@ -467,7 +467,7 @@ func (d *daemon) come(ctx context.Context, cfg *config.Config, p config.Plugin) 
 			return err
 		}
 		if state.Quarantined(made.version.Digest) {
-			d.catalogue.Bar(p.Name, made.version.Digest, state.Reason)
+			d.bar(p.Name, made.version.Digest, state.Reason)
 		}
 		return nil
 	}()

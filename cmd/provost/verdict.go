@@ -98,16 +98,29 @@ func (d *daemon) followStates(ctx context.Context) error {
 		}
 		switch {
 		case s.Quarantined(serves):
-			d.catalogue.Bar(p.Name, serves, s.Reason)
+			d.bar(p.Name, serves, s.Reason)
 		case s.RejectedDigest == serves && s.ServingDigest != "" && s.ServingDigest != serves:
 			if err := d.putBack(ctx, now.config, p, s); err != nil {
 				return err
 			}
-		default:
-			d.catalogue.Bar(p.Name, serves, "")
+		case d.barred[p.Name] == serves:
+			d.bar(p.Name, serves, "")
 		}
 	}
 	return nil
+}
+
+// bar goes by what is stored of a quarantine; reason is empty where it is over.
+// What this machine has decided, and is not stored yet, is not touched by it.
+// The caller has the mutex of reloads.
+func (d *daemon) bar(name, digest, reason string) {
+	if d.barred == nil {
+		d.barred = map[string]string{}
+	}
+	if d.barred[name] = digest; reason == "" {
+		delete(d.barred, name)
+	}
+	d.catalogue.Bar(name, digest, reason)
 }
 
 // putBack lets an earlier build of a connector serve.
