@@ -256,7 +256,9 @@ func TestEachMetricMovesForItsReason(t *testing.T) {
 		{"an import would disable nearly everybody", func() {
 			_, _, _ = m.run("Username,LastName\nada,Person\n", "user", "import", "-", "--format", "csv", "--prune") // it says so, and fails
 		}, []move{`provost_plans_quarantined{app=""} =1`, `provost_thresholds_hit_total{app="",of="import"} +1`}},
-		{"another build of a connector takes over", func() { m.connector("good.wasm", anotherBuild(m.mock())) }, []move{
+		{"another build of a connector takes over", func() {
+			m.connector("good.wasm", append(m.mock(), 0, 6, 5, 'm', 'o', 'v', 'e', 's')) // one that no other test has had compiled
+		}, []move{
 			`provost_connector_swaps_total{connector="good",outcome="ok"} +1`, `provost_connector_loads_total{connector="good",outcome="ok"} +1`,
 			`provost_connector_compile_duration_seconds_count{connector="good"} +1`, `provost_connector_loaded_timestamp_seconds{connector="good"} +`,
 			`provost_config_reloads_total{outcome="ok"} +1`, `provost_config_generation +1`, `provost_config_last_reload_success_timestamp_seconds +`,

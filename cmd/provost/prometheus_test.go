@@ -159,6 +159,7 @@ var notInTheDemo = map[string]string{
 	"provost_pruned_rows_total":                                            "nothing of it is old",
 	"provost_reconcile_runs":                                               "no run is under way at its end",
 	"provost_requests_oldest_age_seconds":                                  "nothing waits at its end",
+	"provost_database_connection_waits_total":                              "nobody has to wait for a connection where the machine is quick",
 }
 
 func TestPrometheusScrapesTheDemoAndTheDashboardShowsIt(t *testing.T) {

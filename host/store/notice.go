@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -126,7 +127,14 @@ func (t *Tx) DueDeliveries(ctx context.Context, channel string, now time.Time, g
 	}
 	list = nil
 	query = "SELECT " + columns + " FROM notice_deliveries d WHERE " + free + " AND (d.next_date <= ? OR d.attempts = 0) ORDER BY number LIMIT ?"
-	return list, t.scan(ctx, &list, query, channel, now, limit)
+	if err := t.scan(ctx, &list, query, channel, now, limit); err != nil {
+		return nil, err
+	}
+	// Another machine may have taken what was due meanwhile; the rest gathers on.
+	if !slices.ContainsFunc(list, func(d *host.NoticeDelivery) bool { return !d.NextDate.After(now) }) {
+		return nil, nil
+	}
+	return list, nil
 }
 
 // LeaseDelivery lets holder send a delivery as it was read, in a batch; false
