@@ -46,6 +46,9 @@ type served struct {
 // newServed makes the folder, with the connector mock as mock.wasm.
 func newServed(t *testing.T) *served {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("the daemon is a process of its own, which the race detector does not look into")
+	}
 	bin, err := binary()
 	require.NoError(t, err)
 	s := &served{t: t, bin: bin, dir: t.TempDir(), log: new(logBuffer)}
