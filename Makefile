@@ -40,7 +40,7 @@ test: $(DIST) ## every test; says at the end what was skipped and why
 
 .PHONY: race
 race: $(DIST) ## the tests of what runs side by side, under the race detector
-	CGO_ENABLED=1 $(GO) test -race -short -timeout 20m ./...
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 45m ./...
 
 .PHONY: bench
 bench: build ## figures against a baseline in the same run -> testdata/bench/latest.json
