@@ -14,6 +14,7 @@ import (
 // applied is a configuration in a folder of its own.
 func applied(t *testing.T) (file string) {
 	dir := t.TempDir()
+	shareCompiled(t, filepath.Join(dir, "data"))
 	identity := provost("credential", "identity")
 	require.Zero(t, identity.code)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "id"), []byte(identity.out), 0o600))
@@ -33,7 +34,7 @@ func TestAnAppAndItsCredentialAreAppliedAndDeleted(t *testing.T) {
 	require.Contains(t, r.out, "Acme")
 	require.Contains(t, r.out, "set")
 	require.NoError(t, filepath.WalkDir(filepath.Dir(file), func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
 		b, err := os.ReadFile(path)

@@ -25,6 +25,7 @@ import (
 func approvalHost(t *testing.T, databaseURL string) service {
 	t.Helper()
 	dir := t.TempDir()
+	shareCompiled(t, dir)
 	file := filepath.Join(dir, "provost.yaml")
 	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `
 database: {url: %q}

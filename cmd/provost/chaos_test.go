@@ -58,9 +58,7 @@ func scimApp(t *testing.T, more string) *trialApp {
 func newTrial(t *testing.T, databaseURL string, apps map[string]*trialApp) *trial {
 	t.Helper()
 	dir := t.TempDir()
-	compiled := filepath.Join(guests.dir, "compiled")
-	require.NoError(t, os.MkdirAll(compiled, 0o700))
-	require.NoError(t, os.Symlink(compiled, filepath.Join(dir, "compiled")))
+	shareCompiled(t, dir)
 	for _, app := range apps {
 		server := httptest.NewServer(app)
 		t.Cleanup(server.Close)

@@ -115,9 +115,7 @@ func newKillWorld(t *testing.T, databaseURL string, pageSize int) *killWorld {
 // killConfig writes the configuration of a daemon whose folder is dir. What it
 // compiles it shares with the others.
 func killConfig(t *testing.T, dir, databaseURL, endpoint, token string, pageSize int) string {
-	compiled := filepath.Join(guests.dir, "compiled")
-	require.NoError(t, os.MkdirAll(compiled, 0o700))
-	require.NoError(t, os.Symlink(compiled, filepath.Join(dir, "compiled")))
+	shareCompiled(t, dir)
 	file := filepath.Join(dir, "provost.yaml")
 	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `
 database: {url: %q}

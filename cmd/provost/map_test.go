@@ -27,7 +27,9 @@ import (
 
 // mapped is a configuration with one app on the connector scim and one person.
 func mapped(t *testing.T, app string) (file string) {
-	file = filepath.Join(t.TempDir(), "provost.yaml")
+	dir := t.TempDir()
+	shareCompiled(t, filepath.Join(dir, "data"))
+	file = filepath.Join(dir, "provost.yaml")
 	require.NoError(t, os.WriteFile(file, []byte(`plugins: [{name: scim, source: "builtin:scim"}]
 credentials: [{name: Acme, endpoint: "http://127.0.0.1:1/", anonymous: true}]
 tables:

@@ -224,6 +224,7 @@ func TestWhatADaemonRaisesItselfIsListedUntilItIsOver(t *testing.T) {
 func TestEachKindOfNoticeFollowsFromWhatIsStored(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, database string) {
 		dir := t.TempDir()
+		shareCompiled(t, filepath.Join(dir, "data"))
 		file := filepath.Join(dir, "provost.yaml")
 		identity, err := secret.GenerateIdentity()
 		require.NoError(t, err)

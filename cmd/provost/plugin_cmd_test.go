@@ -47,6 +47,16 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// shareCompiled lets the daemon of a data_dir have what others have compiled:
+// to compile a module takes seconds, and under the race detector a minute.
+func shareCompiled(t *testing.T, dataDir string) {
+	t.Helper()
+	compiled := filepath.Join(guests.dir, "compiled")
+	require.NoError(t, os.MkdirAll(compiled, 0o700))
+	require.NoError(t, os.MkdirAll(dataDir, 0o700))
+	require.NoError(t, os.Symlink(compiled, filepath.Join(dataDir, "compiled")))
+}
+
 // ownCache keeps compiled modules in a folder of the tests, and Go's own build
 // cache where it is.
 func ownCache(dir string) error {

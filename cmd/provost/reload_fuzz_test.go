@@ -27,9 +27,7 @@ func TestAThousandEditsLeaveTheLastValidConfigurationRunning(t *testing.T) {
 	}
 	dir := t.TempDir()
 	wasm := [][]byte{turncoat(t, "71.0.0", "good"), turncoat(t, "71.0.1", "good")}
-	require.NoError(t, os.MkdirAll(filepath.Join(dir, "data"), 0o700))
-	require.NoError(t, os.Symlink(filepath.Join(guests.dir, "compiled"), filepath.Join(dir, "data", "compiled")))
-	require.NoError(t, os.MkdirAll(filepath.Join(guests.dir, "compiled"), 0o700))
+	shareCompiled(t, filepath.Join(dir, "data"))
 	path, module := filepath.Join(dir, "provost.yaml"), filepath.Join(dir, "turncoat.wasm")
 	write := func(file string, b []byte) { require.NoError(t, os.WriteFile(file, b, 0o600)) }
 	replace := func(file string, b []byte) { write(file+".new", b); require.NoError(t, os.Rename(file+".new", file)) }

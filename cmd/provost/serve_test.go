@@ -54,11 +54,7 @@ func newServed(t *testing.T) *served {
 	s := &served{t: t, bin: bin, dir: t.TempDir(), log: new(logBuffer)}
 	s.file = filepath.Join(s.dir, "provost.yaml")
 	s.connector("mock.wasm", s.mock())
-	// What is compiled is the same for all tests.
-	compiled := filepath.Join(guests.dir, "compiled")
-	require.NoError(t, os.MkdirAll(compiled, 0o700))
-	require.NoError(t, os.Mkdir(filepath.Join(s.dir, "data"), 0o700))
-	require.NoError(t, os.Symlink(compiled, filepath.Join(s.dir, "data", "compiled")))
+	shareCompiled(t, filepath.Join(s.dir, "data"))
 	t.Cleanup(func() {
 		if s.process != nil {
 			_ = s.process.Process.Kill()
