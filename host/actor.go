@@ -34,6 +34,15 @@ func IsAdministrator(actor string) bool {
 	return strings.HasPrefix(actor, administrator) && strings.HasSuffix(actor, ")")
 }
 
+// Outsider is the actor that somebody is who is no user and no administrator: a
+// token, or a person who is known elsewhere only.
+func Outsider(kind, name string) string { return kind + " (" + name + ")" }
+
+// IsOutsider tells whether an actor is one of [Outsider].
+func IsOutsider(actor string) bool {
+	return strings.HasSuffix(actor, ")") && (strings.HasPrefix(actor, "token (") || strings.HasPrefix(actor, "person ("))
+}
+
 type bodiesKey struct{}
 
 // WithBodies asks that what is sent and what comes back be kept in the trace,

@@ -58,7 +58,7 @@ func (d *daemon) auditEntry(ctx context.Context, t *store.Tx, e host.AuditEntry,
 // could never be taken out of the trail again.
 func auditActor(ctx context.Context, t *store.Tx) (string, error) {
 	actor := host.ActorOf(ctx)
-	if actor == host.Ourselves || host.IsAdministrator(actor) {
+	if actor == host.Ourselves || host.IsAdministrator(actor) || host.IsOutsider(actor) {
 		return actor, nil
 	}
 	u, err := findUser(ctx, t, actor)

@@ -22,7 +22,7 @@ func auditFilter(ctx context.Context, t *store.Tx, f api.AuditFilter) (q store.A
 		}
 		return u.Id, nil
 	}
-	if f.Actor != "" && f.Actor != host.Ourselves && !host.IsAdministrator(f.Actor) {
+	if f.Actor != "" && f.Actor != host.Ourselves && !host.IsAdministrator(f.Actor) && !host.IsOutsider(f.Actor) {
 		if q.Actor, err = idOf(f.Actor); err != nil {
 			return q, err
 		}
@@ -60,7 +60,7 @@ func (s service) AuditEntries(ctx context.Context, f api.AuditFilter) (list []*a
 		}
 		var ids []string
 		for _, e := range entries {
-			if e.Actor != host.Ourselves && !host.IsAdministrator(e.Actor) {
+			if e.Actor != host.Ourselves && !host.IsAdministrator(e.Actor) && !host.IsOutsider(e.Actor) {
 				ids = append(ids, e.Actor)
 			}
 		}

@@ -238,7 +238,9 @@ func (d *daemon) listenForCallback() (stop func(), err error) {
 	if err != nil {
 		return nil, host.Errorf(host.Unavailable, "the browser's answer is awaited at listen.api: %w", err)
 	}
-	server := &http.Server{Handler: loopbackOnly(d.handler()), ReadHeaderTimeout: 10 * time.Second}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+api.CallbackPath, api.Callback(service{d}))
+	server := &http.Server{Handler: loopbackOnly(mux), ReadHeaderTimeout: 10 * time.Second}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

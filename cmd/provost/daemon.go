@@ -21,6 +21,7 @@ import (
 
 	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/access"
 	"github.com/provosthq/provost/host/api"
 	"github.com/provosthq/provost/host/artifact"
 	"github.com/provosthq/provost/host/callout"
@@ -367,7 +368,8 @@ func (d *daemon) isStale(ctx context.Context, path string) bool {
 	return false
 }
 
-// handler serves the API and the probes.
+// handler serves the API and the probes to the subject of each request's
+// context.
 func (d *daemon) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/api/", tracing.Incoming(api.Handler(service{d}, version)))
@@ -428,7 +430,7 @@ func (d *daemon) listen(ctx context.Context, cfg *config.Config) error {
 	if err := os.Chmod(cfg.Listen.Socket, 0o600); err != nil {
 		return errors.Join(err, socket.Close())
 	}
-	server := d.newServer(context.WithoutCancel(ctx), d.handler())
+	server := d.newServer(context.WithoutCancel(ctx), as(access.Everything(access.Owner, "api"), d.handler()))
 	var tasks sync.WaitGroup
 	tasks.Go(func() { d.answer(server, "socket", socket) })
 	err = d.fronts.serve(ctx, cfg)
@@ -450,6 +452,13 @@ func (d *daemon) listen(ctx context.Context, cfg *config.Config) error {
 func (d *daemon) isListener(to netip.AddrPort) bool {
 	list := d.listeners.Load()
 	return list != nil && callout.OwnListener(*list, to)
+}
+
+// as says who asks.
+func as(s *access.Subject, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r.WithContext(access.WithSubject(r.Context(), s)))
+	})
 }
 
 // loopbackOnly refuses what a web page of elsewhere could send to a loopback

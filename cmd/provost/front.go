@@ -13,6 +13,7 @@ import (
 
 	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/access"
 	"github.com/provosthq/provost/host/api"
 )
 
@@ -156,7 +157,7 @@ func (f *fronts) stop(ctx context.Context) {
 // for.
 func (d *daemon) fromOutside() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/", loopbackOnly(d.handler()))
+	mux.Handle("/", loopbackOnly(as(access.Everything(access.Open, "api"), d.handler())))
 	mux.Handle("GET "+api.CallbackPath, d.handler())
 	mux.HandleFunc("POST "+api.BackupPath, onSocketOnly)
 	return mux

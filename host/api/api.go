@@ -50,6 +50,10 @@ func init() {
 
 func codeOfStatus(status int) host.Code {
 	switch {
+	case status == http.StatusUnauthorized:
+		return host.Unauthorized
+	case status == http.StatusForbidden:
+		return host.PermissionDenied
 	case status == http.StatusNotFound:
 		return host.NotFound
 	case status == http.StatusConflict:
@@ -89,9 +93,27 @@ func listed[T any](list []T, err error) (*body[[]T], error) {
 	return answer(list, err)
 }
 
-// Handler serves the API of s. version is the daemon's.
+// routes is a mux that knows what it was given.
+type routes struct {
+	http.ServeMux
+	patterns []string
+}
+
+// HandleFunc notes the pattern, too.
+func (r *routes) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
+	r.patterns = append(r.patterns, pattern)
+	r.ServeMux.HandleFunc(pattern, handler)
+}
+
+// Handler serves the API of s to the subject of each request's context
+// ([access.WithSubject]), as far as [Rules] allow. version is the daemon's.
 func Handler(s Service, version string) http.Handler {
-	mux := http.NewServeMux()
+	return withActor(Rules.Guard(dryRun(s, handlers(s, version)), refuse))
+}
+
+// handlers serves each route to whoever asks.
+func handlers(s Service, version string) *routes {
+	mux := new(routes)
 	config := huma.DefaultConfig("Provost", version)
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "/api/openapi", "", "/api/schemas"
 	config.CreateHooks = nil // no $schema member in every answer
@@ -117,7 +139,7 @@ func Handler(s Service, version string) http.Handler {
 	mux.HandleFunc("POST /api/v1/apps/{app}/accounts/import", importAccounts(s))
 	mux.HandleFunc("GET /api/v1/audit/export", exportAudit(s))
 	mux.HandleFunc("GET /api/v1/support-bundle", supportBundle(s))
-	return withActor(dryRun(s, mux))
+	return mux
 }
 
 // Page is a part of the query of each listing. (What is embedded must be

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/access"
 	"github.com/provosthq/provost/host/api"
 )
 
@@ -33,9 +34,17 @@ func (r *recorded) Complete(_ context.Context, id, note string) (*host.UserProvi
 	return &host.UserProvisioningRequest{}, nil
 }
 
+// served serves to whoever owns the machine.
+func served(s api.Service) http.Handler {
+	h := api.Handler(s, "test")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r.WithContext(access.WithSubject(r.Context(), access.Everything(access.Owner, "api"))))
+	})
+}
+
 func TestListingsKeepToTheirLimit(t *testing.T) {
 	s := &recorded{}
-	h := api.Handler(s, "test")
+	h := served(s)
 	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/requests?limit=7", nil))
 	require.Equal(t, 7, s.limit)
 	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/requests", nil))
@@ -49,13 +58,13 @@ func TestAnActionIsDoneToTheRequestThatThePathNames(t *testing.T) {
 	s := &recorded{}
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/api/v1/requests/42/complete", strings.NewReader(`{"note":"by hand"}`))
 	r.Header.Set("Content-Type", "application/json")
-	api.Handler(s, "test").ServeHTTP(httptest.NewRecorder(), r)
+	served(s).ServeHTTP(httptest.NewRecorder(), r)
 	require.Equal(t, "42 by hand", s.id)
 }
 
 func TestEveryPathParameterIsDescribed(t *testing.T) {
 	w := httptest.NewRecorder()
-	api.Handler(&recorded{}, "test").ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/openapi.json", nil))
+	served(&recorded{}).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/openapi.json", nil))
 	var doc struct {
 		Paths map[string]map[string]struct {
 			Parameters []struct{ Name, In string }
@@ -97,7 +106,7 @@ func TestWhoAsksIsSaidByAHeader(t *testing.T) {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/status", nil)
 		r.Header.Set(api.ActorHeader, header)
 		w := httptest.NewRecorder()
-		api.Handler(s, "test").ServeHTTP(w, r)
+		served(s).ServeHTTP(w, r)
 		return w.Code
 	}
 	for header, actor := range map[string]string{"grace": "grace", "J%C3%BCrgen": "Jürgen", "": "administrator (api)", "administrator (root)": "administrator (root)"} {

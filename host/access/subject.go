@@ -1,0 +1,136 @@
+package access
+
+import (
+	"context"
+	"slices"
+
+	"github.com/provosthq/provost/host"
+)
+
+// Kind says what a subject is.
+type Kind string
+
+const (
+	// Owner asks on the socket, or in the daemon's own process: whoever may read
+	// the data may do all, and says who it is.
+	Owner Kind = "owner"
+	// Open asks at a loopback address while nobody can sign in yet.
+	Open Kind = "open"
+	// Person has signed in.
+	Person Kind = "person"
+	// Token is a program.
+	Token Kind = "token"
+)
+
+// Grant is a role, or permissions, for some apps or for the whole host.
+type Grant struct {
+	// Role is a name of [Roles]; empty where Permissions are given themselves.
+	Role        string       `json:"role,omitempty"`
+	Permissions []Permission `json:"permissions,omitempty"`
+	// Apps are names of apps; nil is the whole host, with what belongs to no app.
+	Apps []string `json:"apps,omitempty"`
+}
+
+// has tells whether the grant has a permission.
+func (g Grant) has(p Permission) bool {
+	r, _ := RoleNamed(g.Role)
+	return slices.Contains(g.Permissions, p) || slices.Contains(r.Permissions, p)
+}
+
+// covers tells whether the grant is for an app; the empty app is the whole host.
+func (g Grant) covers(app string) bool {
+	return g.Apps == nil || app != "" && slices.Contains(g.Apps, app)
+}
+
+// Subject is who asks. It is never changed once it is in a context.
+type Subject struct {
+	Kind Kind
+	// Name is for people to read: a username, a token's name.
+	Name string
+	// UserId is of the user that a person is; empty for none.
+	UserId string
+	// SessionId is of the session of a person; empty for others.
+	SessionId string
+	Grants    []Grant
+}
+
+// Everything is a subject that may all.
+func Everything(kind Kind, name string) *Subject {
+	return &Subject{Kind: kind, Name: name, Grants: []Grant{{Role: Administrator}}}
+}
+
+// May tells whether s has a permission, be it for a single app: what is shown
+// depends on it. A nil subject may nothing.
+func (s *Subject) May(p Permission) bool {
+	return s != nil && slices.ContainsFunc(s.Grants, func(g Grant) bool { return g.has(p) })
+}
+
+// MayAt tells whether s has a permission for an app, or with "" for the whole
+// host.
+func (s *Subject) MayAt(p Permission, app string) bool {
+	return s != nil && slices.ContainsFunc(s.Grants, func(g Grant) bool { return g.has(p) && g.covers(app) })
+}
+
+// MayApp tells whether s may do anything at all with an app.
+func (s *Subject) MayApp(app string) bool {
+	return s != nil && slices.ContainsFunc(s.Grants, func(g Grant) bool { return g.covers(app) })
+}
+
+// Roles are the names of the roles that s has, each once.
+func (s *Subject) Roles() (names []string) {
+	if s == nil {
+		return nil
+	}
+	for _, g := range s.Grants {
+		if g.Role != "" && !slices.Contains(names, g.Role) {
+			names = append(names, g.Role)
+		}
+	}
+	return names
+}
+
+// Apps are the only apps that s may do something with; nil for all.
+func (s *Subject) Apps() []string {
+	apps := []string{}
+	if s == nil {
+		return apps
+	}
+	for _, g := range s.Grants {
+		if g.Apps == nil {
+			return nil
+		}
+		apps = append(apps, g.Apps...)
+	}
+	slices.Sort(apps)
+	return slices.Compact(apps)
+}
+
+// Actor is who s is in the logs and the audit trail (see [host.ActorOf]): a
+// user by name, another who may all as an administrator.
+func (s *Subject) Actor() string {
+	switch {
+	case s.UserId != "" && (host.IsAdministrator(s.Name) || host.IsOutsider(s.Name)):
+		return s.UserId // a name that says what its bearer is not
+	case s.UserId != "":
+		return s.Name
+	case s.Kind == Token && s.MayAt(ModifyAllData, ""):
+		return host.Administrator("token " + s.Name)
+	case s.MayAt(ModifyAllData, ""):
+		return host.Administrator(s.Name)
+	default:
+		return host.Outsider(string(s.Kind), s.Name)
+	}
+}
+
+type subjectKey struct{}
+
+// WithSubject says who asks for what is done with ctx; it is the actor, too.
+func WithSubject(ctx context.Context, s *Subject) context.Context {
+	return host.WithActor(context.WithValue(ctx, subjectKey{}, s), s.Actor())
+}
+
+// SubjectOf is who asks; nil where nobody said, who may nothing.
+func SubjectOf(ctx context.Context) *Subject {
+	s, _ := ctx.Value(subjectKey{}).(*Subject)
+	return s
+}
