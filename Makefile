@@ -70,13 +70,14 @@ lint: $(DIST) ## gofmt, vet, staticcheck, generated files up to date
 	@$(GO) run ./cmd/contractgen -check
 	@$(GO) run ./cmd/configgen -check
 	@$(GO) run ./cmd/metricsgen -check
+	@cd host/console && $(GO) tool templ generate -check -log-level warn
 
 .PHONY: fmt
 fmt: ## format the sources
 	@gofmt -w $(GO_FILES)
 
 .PHONY: generate
-generate: ## the contract's and the config's JSON Schemas and the list of metrics from the Go code
+generate: ## the contract's and the config's JSON Schemas, the list of metrics and the console's pages
 	@$(GO) generate ./...
 
 .PHONY: clean

@@ -38,6 +38,7 @@ var mayImport = map[string][]string{
 	"host/queue":     {"host"},
 	"host/access":    {"host"},
 	"host/api":       {"host", "host/access"},
+	"host/console":   {"host", "host/access", "host/api"},
 	"host/metrics":   {"host"},
 	"host/notice":    {"host", "host/secret"},
 	"host/tracing":   {"host"},

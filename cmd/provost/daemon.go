@@ -26,6 +26,7 @@ import (
 	"github.com/provosthq/provost/host/artifact"
 	"github.com/provosthq/provost/host/callout"
 	"github.com/provosthq/provost/host/connector"
+	"github.com/provosthq/provost/host/console"
 	"github.com/provosthq/provost/host/metrics"
 	"github.com/provosthq/provost/host/notice"
 	"github.com/provosthq/provost/host/pace"
@@ -374,6 +375,10 @@ func (d *daemon) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/api/", tracing.Incoming(api.Handler(service{d}, version)))
 	mux.HandleFunc("GET "+api.CallbackPath, api.Callback(service{d}))
+	pages := console.Handler(console.Options{Service: service{d}, Version: version, Logger: d.log})
+	mux.Handle(console.Path, pages)
+	mux.Handle(console.Path+"/", pages)
+	mux.Handle("GET /{$}", http.RedirectHandler(console.Path, http.StatusSeeOther))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", d.ready)
 	return mux
@@ -472,10 +477,17 @@ func loopbackOnly(next http.Handler) http.Handler {
 		ip := net.ParseIP(name)
 		peer, _, _ := net.SplitHostPort(r.RemoteAddr)
 		from := net.ParseIP(peer)
-		if name != "localhost" && (ip == nil || !ip.IsLoopback()) || from == nil || !from.IsLoopback() || r.Header.Get("Origin") != "" {
+		if name != "localhost" && (ip == nil || !ip.IsLoopback()) || from == nil || !from.IsLoopback() || !ownOrigin(r) {
 			http.Error(w, "the API is for this machine only: use 127.0.0.1 or the socket", http.StatusForbidden)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// ownOrigin tells whether a request is of no page of a browser, or of one of
+// ours.
+func ownOrigin(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	return origin == "" || origin == "http://"+r.Host
 }

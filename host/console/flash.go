@@ -1,0 +1,50 @@
+package console
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+)
+
+// Flash is what the next page says of what was pressed on the one before. It
+// travels in a cookie, as it may be another machine that makes that page.
+type Flash struct {
+	// Tone is good, warn, bad or info.
+	Tone string `json:"t"`
+	Text string `json:"x"`
+	// Link leads on, with Label; both empty for nowhere. It is a path of ours.
+	Link  string `json:"l,omitempty"`
+	Label string `json:"b,omitempty"`
+}
+
+const flashCookie = "provost_flash"
+
+// longestFlash is the most letters of one: a cookie holds no more than 4 KB.
+const longestFlash = 700
+
+func setFlash(w http.ResponseWriter, r *http.Request, f Flash) {
+	if letters := []rune(f.Text); len(letters) > longestFlash {
+		f.Text = string(letters[:longestFlash]) + "…"
+	}
+	text, err := json.Marshal(f)
+	if err != nil { // strings can be written
+		return
+	}
+	http.SetCookie(w, &http.Cookie{Name: flashCookie, Value: base64.RawURLEncoding.EncodeToString(text), Path: Path, MaxAge: 60,
+		HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteLaxMode})
+}
+
+// takeFlash returns the flash that waits, and lets no other page have it.
+func takeFlash(w http.ResponseWriter, r *http.Request) *Flash {
+	cookie, err := r.Cookie(flashCookie)
+	if err != nil {
+		return nil
+	}
+	http.SetCookie(w, &http.Cookie{Name: flashCookie, Path: Path, MaxAge: -1, HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteLaxMode})
+	text, err := base64.RawURLEncoding.DecodeString(cookie.Value)
+	f := new(Flash)
+	if err != nil || json.Unmarshal(text, f) != nil || f.Text == "" {
+		return nil
+	}
+	return f
+}
