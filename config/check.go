@@ -188,6 +188,10 @@ func (c *Config) checkPlugin(k *checker, p *Plugin, key string) {
 			}
 			k.fail(key+".source", "no connector %q is built in%s", short(name), hint)
 		}
+	} else if sum, ok := strings.CutPrefix(p.Source, UploadedPrefix); ok {
+		if !digest.MatchString(sum) {
+			k.fail(key+".source", "must be %s and 64 hex digits in lower case", UploadedPrefix)
+		}
 	} else if scheme, _, ok := strings.Cut(p.Source, "://"); ok && scheme != "https" && scheme != "oci" {
 		k.fail(key+".source", "%q is neither builtin:NAME nor a path nor https:// nor oci://", short(hideUser(p.Source)))
 	} else if !ok && p.Source != "" {

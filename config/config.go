@@ -7,6 +7,7 @@ package config
 import (
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -106,7 +107,7 @@ type Users struct {
 // Plugin is a connector: where it comes from and what it may do.
 type Plugin struct {
 	Name     string         `yaml:"name" required:"true" doc:"Lower-case letters, digits and hyphens."`
-	Source   string         `yaml:"source" required:"true" doc:"builtin:scim, builtin:mock, the path of a .wasm file, of a folder with one connector or of a manifest (.json) in Extism's format, https://host/acme.wasm, or oci://registry/repository:tag@sha256:…; a relative path begins at the configuration file."`
+	Source   string         `yaml:"source" required:"true" doc:"builtin:scim, builtin:mock, the path of a .wasm file, of a folder with one connector or of a manifest (.json) in Extism's format, https://host/acme.wasm, oci://registry/repository:tag@sha256:…, or uploaded:DIGEST for one that was uploaded; a relative path begins at the configuration file."`
 	Digest   string         `yaml:"digest" doc:"sha256 of the .wasm file, in hex; another is refused. One that is fetched and pinned by it, or by @sha256:… of oci://, needs no network once it is kept."`
 	Signers  []string       `yaml:"signers" doc:"Names of signers; the signature of one of them is needed. Without any: of any of signers, as trust says."`
 	Unsigned bool           `yaml:"unsigned" doc:"true: this connector needs no signature, whatever trust says."`
@@ -239,13 +240,13 @@ type OAuth2 struct {
 // Secret says where a secret is; exactly one of Env, File, Sealed, Value,
 // Command, Vault and Systemd is set.
 type Secret struct {
-	Env      string        `yaml:"env" doc:"Environment variable that has it."`
+	Env      string        `yaml:"env" machine:"true" doc:"Environment variable that has it."`
 	File     string        `yaml:"file" path:"file" doc:"File that has it; it is read again when it changes."`
 	Sealed   string        `yaml:"sealed" secret:"true" doc:"The secret, sealed with the identity of secrets."`
 	Value    string        `yaml:"value" secret:"true" doc:"The secret itself; for trials only."`
-	Command  []string      `yaml:"command" doc:"Program and arguments that print it, within 10 seconds; no shell is asked."`
+	Command  []string      `yaml:"command" machine:"true" doc:"Program and arguments that print it, within 10 seconds; no shell is asked."`
 	Vault    *Vault        `yaml:"vault" doc:"A server that speaks as HashiCorp's Vault does."`
-	Systemd  string        `yaml:"systemd" doc:"Name of a systemd credential (LoadCredential=)."`
+	Systemd  string        `yaml:"systemd" machine:"true" doc:"Name of a systemd credential (LoadCredential=)."`
 	Cache    time.Duration `yaml:"cache" doc:"How long what a command or a vault gave is used; without it what the vault says, or 5m."`
 	Previous *Secret       `yaml:"previous" doc:"The secret before this one, while the target takes both; it is tried when the newer is refused."`
 }
@@ -254,7 +255,7 @@ type Secret struct {
 type Vault struct {
 	URL       string `yaml:"url" required:"true" doc:"URL of the secret, such as https://vault.example.com/v1/secret/data/acme."`
 	Field     string `yaml:"field" default:"value" doc:"The field that has it."`
-	TokenEnv  string `yaml:"token_env" doc:"Environment variable with the server's token."`
+	TokenEnv  string `yaml:"token_env" machine:"true" doc:"Environment variable with the server's token."`
 	TokenFile string `yaml:"token_file" path:"file" doc:"File with the server's token."`
 	Namespace string `yaml:"namespace" doc:"Namespace."`
 	CAFile    string `yaml:"ca" path:"file" doc:"PEM file with the authorities to trust, in place of the system's."`
@@ -453,6 +454,11 @@ func (c *Config) Files() []string {
 	return files
 }
 
+// OwnIdentity is the file in data_dir with an identity that the daemon has made
+// for itself: where there is one, and the configuration names none, it seals and
+// opens what is stored.
+const OwnIdentity = "identity.age"
+
 // fill sets what follows from other values and makes paths absolute.
 func (c *Config) fill() {
 	if c.Database.URL == "" {
@@ -460,6 +466,11 @@ func (c *Config) fill() {
 	}
 	if c.Listen.Socket == "" {
 		c.Listen.Socket = filepath.Join(c.DataDir, "provost.sock")
+	}
+	if identity := filepath.Join(c.DataDir, OwnIdentity); !c.Secrets.IsSet() {
+		if _, err := os.Stat(identity); err == nil {
+			c.Secrets.IdentityFile = identity
+		}
 	}
 	for i := range c.Credentials {
 		if a := c.Credentials[i].APIKey; a != nil && a.Header == "" && a.Query == "" {

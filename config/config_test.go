@@ -227,7 +227,7 @@ func TestMergesOfMergesDontMultiply(t *testing.T) {
 		last, this := fmt.Sprint("a", i), fmt.Sprint("a", i+1)
 		text += "- &" + this + " {name: p" + fmt.Sprint(i+1) + ", <<: [*" + last + strings.Repeat(", *"+last, 20) + "]}\n"
 	}
-	cfg, err := load([]source{{"provost.yaml", []byte(text + "- &self {name: self, source: x.wasm, <<: *self}\n")}}, nil)
+	cfg, err := load([]source{{file: "provost.yaml", text: []byte(text + "- &self {name: self, source: x.wasm, <<: *self}\n")}}, nil)
 	require.NoError(t, err)
 	require.Len(t, cfg.Plugins, 22)
 }
@@ -242,7 +242,7 @@ func FuzzLoad(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, kind int, text []byte) {
 		name := "provost" + []string{".yaml", ".json", ".toml"}[uint(kind)%3]
-		cfg, err := load([]source{{name, text}}, nil)
+		cfg, err := load([]source{{file: name, text: text}}, nil)
 		require.True(t, (cfg == nil) != (err == nil))
 		if err != nil {
 			require.NotEmpty(t, err.Error())

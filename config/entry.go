@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"path/filepath"
-	"reflect"
-	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -27,7 +25,7 @@ func ParseEntry(list, file string, document []byte) (*Entry, error) {
 	fail := func(line int, format string, args ...any) (*Entry, error) {
 		return nil, &Problems{{File: file, Line: line, Message: fmt.Sprintf(format, args...)}}
 	}
-	node, problem := parseYAML(source{file, document})
+	node, problem := parseYAML(source{file: file, text: document})
 	switch {
 	case problem != nil:
 		return nil, &Problems{*problem}
@@ -48,7 +46,7 @@ func ParseEntry(list, file string, document []byte) (*Entry, error) {
 
 // ParseListed reads an entry of list back from the file that [Entry.Text] wrote.
 func ParseListed(list, file string, document []byte) (*Entry, error) {
-	node, problem := parseYAML(source{file, document})
+	node, problem := parseYAML(source{file: file, text: document})
 	if problem != nil {
 		return nil, &Problems{*problem}
 	}
@@ -78,55 +76,29 @@ func child(n *yaml.Node, key string) *yaml.Node {
 // Seal puts what seal makes of each secret's value in the place of the value.
 // path is where the secret stands within the entry, such as basic.password.
 func (e *Entry) Seal(seal func(path, value string) (string, error)) error {
-	types := map[string]reflect.Type{"credentials": reflect.TypeFor[Credential](), "apps": reflect.TypeFor[App]()}
-	return sealIn(e.node, types[e.list], "", "value", seal)
+	return e.replace("value", seal)
 }
 
 // Reseal puts what reseal makes of each sealed secret in its place.
 func (e *Entry) Reseal(reseal func(path, sealed string) (string, error)) error {
-	return sealIn(e.node, reflect.TypeFor[Credential](), "", "sealed", reseal)
+	return e.replace("sealed", reseal)
 }
 
-// sealIn goes through a document as the type says that is read from it.
-func sealIn(n *yaml.Node, t reflect.Type, path, from string, seal func(path, value string) (string, error)) error {
-	n = resolve(n)
-	for t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	switch {
-	case t.Kind() == reflect.Slice && n.Kind == yaml.SequenceNode:
-		for i, item := range n.Content {
-			name := strconv.Itoa(i)
-			if named := child(resolve(item), "name"); named != nil {
-				name = named.Value
-			}
-			if err := sealIn(item, t.Elem(), join(path, name), from, seal); err != nil {
-				return err
-			}
-		}
-	case t.Kind() == reflect.Struct && n.Kind == yaml.MappingNode:
+// replace puts what sealed makes of the value of a key in its place, as sealed.
+func (e *Entry) replace(from string, sealed func(path, value string) (string, error)) error {
+	return eachSecret(e.node, typeOf(e.list), "", func(path string, n *yaml.Node) error {
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			key, value := n.Content[i], n.Content[i+1]
-			if t == reflect.TypeFor[Secret]() && key.Value == from && value.Kind == yaml.ScalarNode {
-				sealed, err := seal(path, value.Value)
-				if err != nil {
-					return err
-				}
-				key.Value = "sealed"
-				n.Content[i+1] = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: sealed}
+			if n.Content[i].Value != from || n.Content[i+1].Kind != yaml.ScalarNode {
 				continue
 			}
-			for _, f := range fields(t) {
-				if f.Tag.Get("yaml") != key.Value {
-					continue
-				}
-				if err := sealIn(value, f.Type, join(path, key.Value), from, seal); err != nil {
-					return err
-				}
+			value, err := sealed(path, n.Content[i+1].Value)
+			if err != nil {
+				return err
 			}
+			n.Content[i], n.Content[i+1] = text("sealed"), text(value)
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // secret is the document of a secret within the entry, nil where there is none.

@@ -33,6 +33,15 @@ func Load(path string, checks ...Check) (*Config, error) { return LoadWith(path,
 // LoadWith is Load of what the configuration would be if file, one of those
 // that Load reads, had another text; nil: if it were not there.
 func LoadWith(path, file string, text []byte, checks ...Check) (*Config, error) {
+	sources, err := read(path, file, text)
+	if err != nil {
+		return nil, err
+	}
+	return load(sources, checks)
+}
+
+// read reads the files, one of them as if it had another text.
+func read(path, file string, text []byte) ([]source, error) {
 	files := []string{path}
 	more, err := filepath.Glob(filepath.Join(filepath.Dir(path), "conf.d", "*.yaml"))
 	if err == nil { // the only error is a pattern that can't be, from brackets in the path
@@ -47,7 +56,7 @@ func LoadWith(path, file string, text []byte, checks ...Check) (*Config, error) 
 	for _, name := range files {
 		if name == file {
 			if text != nil {
-				sources = append(sources, source{file, text})
+				sources = append(sources, source{file: file, text: text})
 			}
 			continue
 		}
@@ -56,21 +65,21 @@ func LoadWith(path, file string, text []byte, checks ...Check) (*Config, error) 
 			problems = append(problems, Problem{File: name, Message: "can't be read: " + reason(err)})
 			continue
 		}
-		sources = append(sources, source{name, b})
+		sources = append(sources, source{file: name, text: b})
 	}
 	if len(problems) > 0 {
 		p := Problems(problems)
 		return nil, &p
 	}
-	return load(sources, checks)
+	return sources, nil
 }
 
 // LoadText is Load of files that need not be there: the text of the main one at
 // path, and of those that would stand in conf.d beside it, by name.
 func LoadText(path string, text []byte, more map[string][]byte, checks ...Check) (*Config, error) {
-	sources := []source{{path, text}}
+	sources := []source{{file: path, text: text}}
 	for _, name := range slices.Sorted(maps.Keys(more)) {
-		sources = append(sources, source{filepath.Join(filepath.Dir(path), "conf.d", name), more[name]})
+		sources = append(sources, source{file: filepath.Join(filepath.Dir(path), "conf.d", name), text: more[name]})
 	}
 	return load(sources, checks)
 }
@@ -101,7 +110,7 @@ func Socket(path string) string {
 	if err != nil {
 		return ""
 	}
-	s := source{path, b}
+	s := source{file: path, text: b}
 	for len(s.text) > 0 { // what stands before a fault of the file's form
 		if _, problem := parse(s); problem == nil || filepath.Ext(path) == ".json" {
 			break
@@ -130,6 +139,8 @@ func reason(err error) string {
 type source struct {
 	file string
 	text []byte
+	// list is, for an entry of the host's database, the list that it is in.
+	list string
 }
 
 // load reads sources; the first is the main one.

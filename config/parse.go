@@ -18,6 +18,9 @@ import (
 
 // parse makes a node of a file by its extension; nil for an empty one.
 func parse(s source) (*yaml.Node, *Problem) {
+	if s.list != "" {
+		return parseStored(s)
+	}
 	switch strings.ToLower(filepath.Ext(s.file)) {
 	case ".toml":
 		return parseTOML(s)
@@ -74,7 +77,7 @@ func parseJSON(s source) (*yaml.Node, *Problem) {
 		return nil, &Problem{File: s.file, Line: line, Message: "is no JSON: " + err.Error()}
 	}
 	// A tab in JSON is white space; in YAML it may not indent.
-	return parseYAML(source{s.file, bytes.ReplaceAll(s.text, []byte("\t"), []byte(" "))})
+	return parseYAML(source{file: s.file, text: bytes.ReplaceAll(s.text, []byte("\t"), []byte(" "))})
 }
 
 func parseTOML(s source) (*yaml.Node, *Problem) {
