@@ -3,11 +3,14 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/provosthq/provost/config"
@@ -20,10 +23,13 @@ import (
 )
 
 // newArtifacts opens what connectors come from, with its cache in a folder; ""
-// keeps nothing.
+// keeps nothing. Only a daemon has what was uploaded.
 func newArtifacts(cache string, log *slog.Logger) *artifact.Store {
-	return artifact.NewStore(artifact.StoreOptions{Dir: cache, Builtin: plugins.Builtin, Builtins: plugins.Names(),
-		Credential: artifact.DockerCredential(), Logger: log})
+	return artifact.NewStore(artifactSources(cache, log))
+}
+
+func artifactSources(cache string, log *slog.Logger) artifact.StoreOptions {
+	return artifact.StoreOptions{Dir: cache, Builtin: plugins.Builtin, Builtins: plugins.Names(), Credential: artifact.DockerCredential(), Logger: log}
 }
 
 // artifactCache is where the connectors of a configuration are kept.
@@ -172,6 +178,9 @@ func sourceFiles(cfg *config.Config) []string {
 	return files
 }
 
+// uploadKept is how long an upload is kept that nothing names yet.
+const uploadKept = 24 * time.Hour
+
 // pruneArtifacts takes out of the cache what neither the configuration nor the
 // versions of its connectors name.
 func (d *daemon) pruneArtifacts(ctx context.Context) error {
@@ -199,6 +208,29 @@ func (d *daemon) pruneArtifacts(ctx context.Context) error {
 		states, err := t.ConnectorStates(ctx)
 		for _, s := range states {
 			keep.Digests = append(keep.Digests, s.ServingDigest, s.RejectedDigest)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = d.store.Update(ctx, func(t *store.Tx) error {
+		named := slices.Clone(keep.Digests)
+		list, _, err := t.Settings(ctx)
+		for _, one := range list {
+			if one.List != "plugins" {
+				continue
+			}
+			var p struct{ Source string }
+			if json.Unmarshal([]byte(one.Document), &p) == nil {
+				named = append(named, strings.TrimPrefix(p.Source, config.UploadedPrefix))
+			}
+		}
+		for _, p := range cfg.Plugins { // a file may name an upload, too
+			named = append(named, strings.TrimPrefix(p.Source, config.UploadedPrefix))
+		}
+		if err == nil {
+			_, err = t.PruneConnectorModules(ctx, named, time.Now().UTC().Add(-uploadKept))
 		}
 		return err
 	})

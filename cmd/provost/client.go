@@ -162,6 +162,9 @@ type dryKey struct{}
 
 func (c *client) send(ctx context.Context, method, path string, query url.Values, contentType string, body io.Reader) (*http.Response, error) {
 	u := url.URL{Scheme: "http", Host: "provost", Path: path, RawQuery: query.Encode()}
+	if unescaped, err := url.PathUnescape(path); err == nil { // callers have escaped the names in it
+		u.Path, u.RawPath = unescaped, path
+	}
 	r, err := http.NewRequestWithContext(ctx, method, u.String(), body)
 	if err != nil {
 		return nil, err
@@ -169,6 +172,9 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 	r.Header.Set("Content-Type", contentType)
 	if ctx.Value(dryKey{}) != nil {
 		r.Header.Set(api.DryRunHeader, "true")
+	}
+	if match, ok := ctx.Value(matchKey{}).(string); ok {
+		r.Header.Set("If-Match", match)
 	}
 	r.Header.Set(api.ActorHeader, url.PathEscape(c.actor))
 	answer, err := c.http.Do(r)

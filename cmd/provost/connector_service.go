@@ -253,7 +253,11 @@ func (s service) Diff(ctx context.Context) (api.ConfigDiff, error) {
 	if s.path == "" {
 		return out, host.Errorf(host.Unsupported, "no daemon serves whose configuration could differ")
 	}
-	cfg, err := config.Load(s.path)
+	stored, err := s.readSettings(ctx)
+	if err != nil {
+		return out, err
+	}
+	cfg, err := config.LoadStored(s.path, stored.inUse())
 	if err != nil {
 		out.Problems = strings.Split(err.Error(), "\n")
 		return out, nil

@@ -293,7 +293,50 @@ func (d *daemon) reseal(ctx context.Context) error {
 	if n > 0 {
 		d.log.InfoContext(ctx, "sealed anew with the present key", "authorizations", n, "key", sealer.KeyID())
 	}
-	return nil
+	return d.resealSettings(ctx, sealer)
+}
+
+// resealSettings seals anew what stands in stored credentials. What they say is
+// the same, so their revisions stay.
+func (d *daemon) resealSettings(ctx context.Context, sealer *secret.Sealer) error {
+	return d.store.Update(ctx, func(t *store.Tx) error {
+		if _, err := t.HoldSettings(ctx); err != nil {
+			return err
+		}
+		list, _, err := t.Settings(ctx)
+		if err != nil {
+			return err
+		}
+		for _, one := range list {
+			entry, err := config.ParseEntry(one.List, "", []byte(one.Document))
+			if err != nil {
+				return err
+			}
+			changed := false
+			if err := entry.Reseal(func(path, sealed string) (string, error) {
+				next, same, err := sealer.Reseal(sealed, signin.Binding(one.Name, path))
+				changed = changed || !same
+				return next, err
+			}); err != nil {
+				return host.Errorf(host.CodeOf(err), "the %s %s: %w", nouns[one.List], one.Name, err)
+			}
+			if !changed {
+				continue
+			}
+			text, err := entry.JSON()
+			if err != nil {
+				return err
+			}
+			one.Document = string(text)
+			if err := t.PutSetting(ctx, one); err != nil {
+				return err
+			}
+			if err := d.audit(ctx, t, host.AuditCredentialReseal, host.AuditObject{Kind: nouns[one.List], Name: one.Name}, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // checkKeys tells whether all that is stored can be opened: without its key it

@@ -82,6 +82,8 @@ type daemon struct {
 	// sealer seals what is stored; nil without a key.
 	sealer atomic.Pointer[secret.Sealer]
 	reload sync.Mutex
+	// triedSettings is the generation of settings that was tried last.
+	triedSettings atomic.Int64
 	// backingUp lets one backup be made at a time.
 	backingUp sync.Mutex
 	// trailTold is the head of the audit trail that the log was told last.
@@ -98,6 +100,10 @@ type running struct {
 	refused, refusedDigest string
 	// sources are the digests of what the connectors' sources had, by name.
 	sources map[string]string
+	// generation is that of the settings, and unused are those of them that can't
+	// be used beside the files, with why, by place.
+	generation int64
+	unused     map[string]string
 }
 
 // openDaemon makes a host of a configuration, without working any job yet.
@@ -115,7 +121,9 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 	if d.sandbox, err = sandbox.New(ctx, sandbox.Options{CacheDir: filepath.Join(cfg.DataDir, "compiled"), Compiler: moduleCompiler(), Warm: string(pdk.OpDescribe), Logger: log}); err != nil {
 		return nil, err
 	}
-	d.artifacts = newArtifacts(artifactCache(cfg), log)
+	sources := artifactSources(artifactCache(cfg), log)
+	sources.Uploaded = d.uploaded
+	d.artifacts = artifact.NewStore(sources)
 	d.life, d.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := d.measure(); err != nil {
 		return nil, err
@@ -141,7 +149,7 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 	if d.queue, err = queue.New(ctx, d.store.DB(), d.store.Dialect(), cfg.Database.URL, queue.Options{Workers: cfg.Workers, ReconcileWorkers: 2, Logger: log}, d.work); err != nil {
 		return nil, err
 	}
-	_, err = d.apply(ctx, cfg)
+	_, _, err = d.applyStored(ctx, cfg.File, func() (*config.Config, error) { return cfg, nil })
 	return d, err
 }
 
@@ -161,6 +169,7 @@ func (d *daemon) start(ctx context.Context) error {
 	d.every(ctx, 5*time.Second, "notices", d.watchNotices)
 	d.every(ctx, 2*time.Second, "telling people", d.notices.Deliver)
 	d.every(ctx, time.Second, "connectors that take over or go back", d.tendConnectors)
+	d.every(ctx, time.Second, "settings that another machine has changed", d.tendSettings)
 	d.every(ctx, resealEvery, "secrets that are sealed with an old key", d.reseal)
 	return nil
 }
@@ -316,10 +325,7 @@ func (d *daemon) changed(ctx context.Context, path, way string) (leftOut map[str
 	d.supervisor.reloading()
 	defer func() { d.supervisor.reloaded(serving(d.current.Load().config)) }()
 	before := d.current.Load().config
-	cfg, err := config.Load(path)
-	if err == nil {
-		leftOut, err = d.apply(ctx, cfg)
-	}
+	cfg, leftOut, err := d.applyStored(ctx, path, func() (*config.Config, error) { return config.Load(path) })
 	d.metrics.Reload(err == nil && len(leftOut) == 0)
 	d.auditReload(ctx, way, before, cfg, leftOut, err)
 	if err == nil {

@@ -16,7 +16,7 @@ func newPluginCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{Use: "plugin", Short: "Write, build, try, sign, share and list connectors"}
 	cmd.AddCommand(newPluginNew(), newPluginBuild(), newPluginInspect(), newPluginCall(), newPluginTest(), newPluginList(), newPluginKeygen(), newPluginSign(), newPluginVerify(),
 		newPluginPush(), newPluginPull())
-	cmd.AddCommand(s.add(newPluginStatus(s), newPluginVersions(s), newPluginRollback(s), newPluginRelease(s), newPluginGrant(s))...)
+	cmd.AddCommand(s.add(newPluginUpload(s), newPluginStatus(s), newPluginVersions(s), newPluginRollback(s), newPluginRelease(s), newPluginGrant(s))...)
 	return cmd
 }
 

@@ -56,6 +56,10 @@ func (s service) checkRunningConfig() api.Check {
 		return api.Check{Name: "config", Status: api.CheckWarn, Reason: "the changed configuration is refused, and the one before goes on: " + now.refused,
 			Next: "provost config validate " + now.config.File}
 	}
+	if places := sortedKeys(now.unused); len(places) > 0 {
+		return api.Check{Name: "config", Status: api.CheckWarn, Reason: fmt.Sprintf("%d stored settings are not used: %s: %s", len(places), places[0], now.unused[places[0]]),
+			Next: "provost setting list"}
+	}
 	return api.Check{Name: "config", Status: api.CheckOK, Reason: "the file is what runs"}
 }
 

@@ -47,12 +47,16 @@ type change struct {
 	traces *traced
 }
 
-// apply makes a configuration the one that runs, or changes nothing. It returns
+// applyWith makes a configuration the one that runs, or changes nothing. It returns
 // the builds that were left out.
-func (d *daemon) apply(ctx context.Context, cfg *config.Config) (refused map[string]error, err error) {
+//
+// stored is what the settings of the configuration are, and with, where it is
+// given, is done in the transaction that stores what follows from it.
+func (d *daemon) applyWith(ctx context.Context, cfg *config.Config, stored settings, with func(*store.Tx) error) (refused map[string]error, err error) {
 	d.reload.Lock()
 	defer d.reload.Unlock()
 	c := d.newChange(cfg)
+	c.next.generation, c.next.unused = stored.generation, stored.unused
 	defer c.drop()
 	if problems, err := c.prepare(ctx); err != nil || len(problems) > 0 {
 		if err == nil {
@@ -75,6 +79,12 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config) (refused map[str
 	}
 	c.fronts = opened
 	if err := d.store.Update(ctx, func(t *store.Tx) error {
+		if with == nil {
+			with = stored.unchanged(ctx)
+		}
+		if err := with(t); err != nil {
+			return err
+		}
 		if err := d.mirror(ctx, t, cfg); err != nil {
 			return err
 		}

@@ -134,6 +134,8 @@ func handlers(s Service, version string) *routes {
 	notices(a, s)
 	audit(a, s)
 	checks(a, s)
+	settingRoutes(a, s)
+	mux.HandleFunc("POST "+UploadPath, upload(s))
 	mux.HandleFunc("POST /api/v1/users/import", importUsers(s))
 	mux.HandleFunc("POST "+BackupPath, backup(s))
 	mux.HandleFunc("POST /api/v1/apps/{app}/accounts/import", importAccounts(s))

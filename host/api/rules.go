@@ -115,6 +115,26 @@ var Rules = access.Rules{
 	{Route: "POST /api/v1/credentials/{name}/revoke", Need: manageApps, Over: access.Objects},
 	{Route: "DELETE /api/v1/credentials/{name}/authorizations", Need: manageApps, Over: access.Objects},
 
+	// What is stored beside the files: an app's owner changes his own app, and whoever
+	// may change them all gives it another connector or credential.
+	{Route: "GET /api/v1/settings", Need: view},
+	{Route: "GET /api/v1/settings/apps", Need: view},
+	{Route: "GET /api/v1/settings/apps/{app}", Need: view, Over: access.App},
+	{Route: "PUT /api/v1/settings/apps/{app}", Need: configure, Over: access.App},
+	{Route: "POST /api/v1/settings/apps/{app}/check", Need: configure, Over: access.App},
+	{Route: "DELETE /api/v1/settings/apps/{app}", Need: manageApps, Over: access.App},
+	{Route: "GET /api/v1/settings/credentials", Need: view},
+	{Route: "GET /api/v1/settings/credentials/{name}", Need: view},
+	{Route: "PUT /api/v1/settings/credentials/{name}", Need: manageApps},
+	{Route: "POST /api/v1/settings/credentials/{name}/check", Need: manageApps},
+	{Route: "DELETE /api/v1/settings/credentials/{name}", Need: manageApps},
+	{Route: "GET /api/v1/settings/plugins", Need: view},
+	{Route: "GET /api/v1/settings/plugins/{name}", Need: view},
+	{Route: "PUT /api/v1/settings/plugins/{name}", Need: install},
+	{Route: "POST /api/v1/settings/plugins/{name}/check", Need: install},
+	{Route: "DELETE /api/v1/settings/plugins/{name}", Need: install},
+	{Route: "POST " + UploadPath, Need: install},
+
 	{Route: "GET /api/v1/audit", Need: trail},
 	{Route: "GET /api/v1/audit/verify", Need: trail},
 	{Route: "GET /api/v1/audit/export", Need: trail},

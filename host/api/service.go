@@ -25,6 +25,7 @@ type Service interface {
 	AuditService
 	ConnectorService
 	CheckService
+	SettingService
 
 	Status(ctx context.Context) (Status, error)
 

@@ -98,6 +98,9 @@ type StoreOptions struct {
 	// names.
 	Builtin  func(name string) ([]byte, bool)
 	Builtins []string
+	// Uploaded returns a module that was uploaded, with its signatures; nil where
+	// there are none.
+	Uploaded func(ctx context.Context, digest string) (module []byte, signatures [][]byte, err error)
 	// Transport performs HTTP; nil is one that verifies as the system does.
 	Transport http.RoundTripper
 	// Credential finds the sign-in at a registry ([DockerCredential]); nil signs in
@@ -149,6 +152,8 @@ func (s *Store) Get(ctx context.Context, source string, o Options) (Artifact, er
 	switch src.Kind {
 	case Builtin:
 		a, err = s.builtin(src, o)
+	case Uploaded:
+		a, err = s.uploaded(ctx, src, o)
 	case Local:
 		var signatures [][]byte
 		if a, signatures, err = s.local(ctx, src, o); err == nil {
@@ -164,6 +169,28 @@ func (s *Store) Get(ctx context.Context, source string, o Options) (Artifact, er
 		return Artifact{}, err
 	}
 	return a, nil
+}
+
+func (s *Store) uploaded(ctx context.Context, src Source, o Options) (Artifact, error) {
+	if s.options.Uploaded == nil {
+		return Artifact{}, host.Errorf(host.Unsupported, "%s: only a daemon has what was uploaded to it", src.Text)
+	}
+	wasm, signatures, err := s.options.Uploaded(ctx, src.Name)
+	if err != nil {
+		return Artifact{}, err
+	}
+	return FromBytes(src.Text, wasm, signatures, o)
+}
+
+// FromBytes is what Get makes of a module that is there already.
+func FromBytes(source string, wasm []byte, signatures [][]byte, o Options) (Artifact, error) {
+	if int64(len(wasm)) > o.maxBytes() {
+		return Artifact{}, tooLarge(source, o.maxBytes())
+	}
+	if err := checkModule(source, wasm); err != nil {
+		return Artifact{}, err
+	}
+	return verified(Artifact{Source: source, Wasm: wasm, Digest: digestOf(wasm)}, signatures, o)
 }
 
 func (s *Store) builtin(src Source, o Options) (Artifact, error) {

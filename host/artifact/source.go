@@ -24,6 +24,8 @@ const (
 	HTTPS Kind = "https"
 	// OCI is an artifact in a registry: oci://registry/repository:tag@sha256:….
 	OCI Kind = "oci"
+	// Uploaded is what somebody uploaded: uploaded:DIGEST.
+	Uploaded Kind = "uploaded"
 )
 
 // BuiltinPrefix begins a source that is built in.
@@ -41,7 +43,8 @@ type Source struct {
 	Kind Kind
 	// Text is as it was written.
 	Text string
-	// Name is that of a connector that is built in.
+	// Name is that of a connector that is built in, or the digest of one that was
+	// uploaded.
 	Name string
 	// Path is absolute, for Local.
 	Path string
@@ -70,6 +73,11 @@ func ParseSource(text, dir string) (Source, error) {
 	switch {
 	case ok && scheme == "builtin":
 		return Source{Kind: Builtin, Text: text, Name: rest}, nil
+	case ok && scheme == "uploaded":
+		if !isDigest("sha256:" + rest) {
+			return fail("%s is no digest of an upload", text)
+		}
+		return Source{Kind: Uploaded, Text: text, Name: rest}, nil
 	case strings.HasPrefix(text, ociPrefix):
 		return parseOCI(text)
 	case strings.HasPrefix(text, httpsPrefix):
