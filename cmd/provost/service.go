@@ -73,21 +73,6 @@ func appStatuses(ctx context.Context, t *store.Tx, configs []*host.UserProvision
 	return list, nil
 }
 
-func (s service) Users(ctx context.Context, query, after string, limit int) (list []*host.User, err error) {
-	err = s.store.View(ctx, func(t *store.Tx) error {
-		if list, err = t.Users(ctx, store.UserFilter{Query: query, AfterId: after, Limit: limit}); err != nil {
-			return err
-		}
-		for _, u := range list {
-			if u.Apps, err = t.UserApps(ctx, u.Id); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return list, err
-}
-
 func findUser(ctx context.Context, t *store.Tx, idOrName string) (*host.User, error) {
 	u, err := t.User(ctx, idOrName)
 	if host.CodeOf(err) == host.NotFound {
@@ -210,12 +195,16 @@ func (s service) WouldChange(ctx context.Context, list []*host.UserProvisioningR
 	return changes, err
 }
 
-func (s service) Apps(ctx context.Context) (list []api.App, err error) {
+func (s service) Apps(ctx context.Context) ([]api.App, error) { return s.apps(ctx, "") }
+
+// apps are all, or the one of a name.
+func (s service) apps(ctx context.Context, only string) (list []api.App, err error) {
 	err = s.store.View(ctx, func(t *store.Tx) error {
 		configs, err := t.Configs(ctx)
 		if err != nil {
 			return err
 		}
+		configs = slices.DeleteFunc(configs, func(c *host.UserProvisioningConfig) bool { return only != "" && c.AppName != only })
 		statuses, err := appStatuses(ctx, t, configs)
 		if err != nil {
 			return err
@@ -228,26 +217,6 @@ func (s service) Apps(ctx context.Context) (list []api.App, err error) {
 			list = append(list, api.App{Name: c.AppName, Label: c.MasterLabel, Config: c, AppStatus: status})
 		}
 		return nil
-	})
-	return list, err
-}
-
-func (s service) Requests(ctx context.Context, f api.RequestFilter) (list []*host.UserProvisioningRequest, err error) {
-	err = s.store.View(ctx, func(t *store.Tx) error {
-		q := store.RequestFilter{AppName: f.App, States: f.State, Operation: f.Operation, Approval: f.Approval, ErrorCode: f.Error,
-			Since: f.Since, After: f.After, Limit: f.Limit}
-		if err := s.forApprover(ctx, t, f.Approver, &q); err != nil {
-			return err
-		}
-		if f.User != "" {
-			u, err := findUser(ctx, t, f.User)
-			if err != nil {
-				return err
-			}
-			q.UserId = u.Id
-		}
-		list, err = t.Requests(ctx, q)
-		return err
 	})
 	return list, err
 }
@@ -346,27 +315,6 @@ func (s service) Reconcile(ctx context.Context, app string, o api.ReconcileOptio
 		return s.auditRequest(ctx, t, host.AuditReconcileStart, r, map[string]any{"mode": o.Mode, "commit": o.Commit})
 	})
 	return r, err
-}
-
-func (s service) Accounts(ctx context.Context, f api.AccountFilter) (list []*host.UserProvAccount, err error) {
-	err = s.store.View(ctx, func(t *store.Tx) error {
-		q := store.AccountFilter{AppName: f.App, LinkState: f.State, Drifted: f.Drifted, Query: f.Query, After: f.After, Limit: f.Limit}
-		if f.User != "" {
-			u, err := findUser(ctx, t, f.User)
-			if err != nil {
-				return err
-			}
-			q.UserId = u.Id
-		}
-		if f.App != "" {
-			if _, err := t.Config(ctx, f.App); err != nil {
-				return err
-			}
-		}
-		list, err = t.Accounts(ctx, q)
-		return err
-	})
-	return list, err
 }
 
 // changeAccount changes how an account is linked. It is a person's word, so

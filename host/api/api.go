@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -136,6 +137,9 @@ func handlers(s Service, version string) *routes {
 	checks(a, s)
 	settingRoutes(a, s)
 	mux.HandleFunc("POST "+UploadPath, upload(s))
+	objects(a, s)
+	runs(a, s)
+	logs(a, s)
 	mux.HandleFunc("POST /api/v1/users/import", importUsers(s))
 	mux.HandleFunc("POST "+BackupPath, backup(s))
 	mux.HandleFunc("POST /api/v1/apps/{app}/accounts/import", importAccounts(s))
@@ -144,26 +148,29 @@ func handlers(s Service, version string) *routes {
 	return mux
 }
 
-// Page is a part of the query of each listing. (What is embedded must be
-// exported: huma sees nothing else.)
-type Page struct {
-	Limit int `query:"limit" minimum:"1" maximum:"1000" default:"100"`
-}
-
 func users(a huma.API, s Service) {
 	type ByName struct {
 		User string `path:"user" doc:"Id or username"`
 	}
 	huma.Get(a, "/api/v1/users", func(ctx context.Context, in *struct {
-		Page
-		Query string `query:"query" doc:"Part of a username, name or e-mail"`
-		Where string `query:"where" doc:"An expression over the user, as in an app's scope: user.Department == 'Sales'"`
-		After string `query:"after" doc:"Id of the last user of the page before"`
-	}) (*body[[]*host.User], error) {
+		Paged
+		Query  string `query:"query" doc:"Part of a username, name or e-mail"`
+		Where  string `query:"where" doc:"An expression over the user, as in an app's scope: user.Department == 'Sales'. It is paged by after."`
+		Active string `query:"active" enum:"true,false" doc:"Only active ones, or only others"`
+		App    string `query:"app" doc:"Only those who are assigned this app"`
+		After  string `query:"after" doc:"Id of the last user of the page before"`
+	}) (*page[[]*host.User], error) {
 		if in.Where != "" {
-			return listed(s.UsersWhere(ctx, in.Where, in.After, in.Limit))
+			list, err := s.UsersWhere(ctx, in.Where, in.After, in.Limit)
+			return pageOf(&in.Paged, list, "", nil, err)
 		}
-		return listed(s.Users(ctx, in.Query, in.After, in.Limit))
+		f := UserFilter{Query: in.Query, App: in.App, After: in.After, Paging: in.paging()}
+		if in.Active != "" {
+			active := in.Active == "true"
+			f.Active = &active
+		}
+		l, err := s.Users(ctx, f)
+		return pageOf(&in.Paged, l.Rows, l.Next, func() (Count, error) { return s.CountUsers(ctx, f) }, err)
 	})
 	huma.Get(a, "/api/v1/users/{user}", func(ctx context.Context, in *ByName) (*body[*host.User], error) {
 		return answer(s.User(ctx, in.User))
@@ -257,46 +264,45 @@ func withNames(ctx context.Context, s Service, list ...*Request) error {
 	return err
 }
 
+// withLog is the answer of one request.
+func withLog(ctx context.Context, s Service, r *host.UserProvisioningRequest, lines []*host.UserProvisioningLog, err error) (*body[*Request], error) {
+	shown := named(r)
+	for _, l := range lines {
+		shown.Log = append(shown.Log, Log{l.Name(), l})
+	}
+	if err == nil {
+		err = withNames(ctx, s, shown)
+	}
+	return answer(shown, err)
+}
+
 func requests(a huma.API, s Service) {
 	type ByID struct {
 		ID string `path:"id" doc:"Id, name (UPR-000042) or number"`
 	}
 	huma.Get(a, "/api/v1/requests", func(ctx context.Context, in *struct {
-		Page
-		App       string   `query:"app"`
-		User      string   `query:"user"`
-		State     []string `query:"state"`
-		Operation string   `query:"operation"`
-		Approval  string   `query:"approval" doc:"Required, Not Required, Approved or Denied"`
-		Approver  string   `query:"approver" doc:"Id or username: only what is for this user, or for one of the user's groups, to approve"`
-		Error     string   `query:"error" doc:"Only with this error code"`
-		After     int64    `query:"after" doc:"Number of the last request of the page before"`
-	}) (*body[[]*Request], error) {
+		Paged
+		App        string    `query:"app"`
+		User       string    `query:"user"`
+		State      []string  `query:"state"`
+		Operation  string    `query:"operation"`
+		Approval   string    `query:"approval" doc:"Required, Not Required, Approved or Denied"`
+		Approver   string    `query:"approver" doc:"Id or username: only what is for this user, or for one of the user's groups, to approve"`
+		Error      string    `query:"error" doc:"Only with this error code"`
+		MadeSince  time.Time `query:"made_since" doc:"Made then or later"`
+		MadeBefore time.Time `query:"made_before" doc:"Made earlier"`
+		After      int64     `query:"after" minimum:"0" doc:"Number of the last request of the page before"`
+	}) (*page[[]*Request], error) {
 		f := RequestFilter{App: in.App, User: in.User, Operation: host.Operation(in.Operation), Approval: host.ApprovalStatus(in.Approval), Approver: in.Approver,
-			Error: host.Code(in.Error), After: in.After, Limit: in.Limit}
+			Error: host.Code(in.Error), MadeSince: in.MadeSince, MadeBefore: in.MadeBefore, After: in.After, Paging: in.paging()}
 		for _, state := range in.State {
 			f.State = append(f.State, host.RequestState(state))
 		}
-		list, err := s.Requests(ctx, f)
-		shown := make([]*Request, len(list))
-		for i, r := range list {
-			shown[i] = named(r)
-		}
-		if err == nil {
-			err = withNames(ctx, s, shown...)
-		}
-		return answer(shown, err)
+		return in.requests(ctx, s, f)
 	})
 	huma.Get(a, "/api/v1/requests/{id}", func(ctx context.Context, in *ByID) (*body[*Request], error) {
-		r, logs, err := s.Request(ctx, in.ID)
-		shown := named(r)
-		for _, l := range logs {
-			shown.Log = append(shown.Log, Log{l.Name(), l})
-		}
-		if err == nil {
-			err = withNames(ctx, s, shown)
-		}
-		return answer(shown, err)
+		r, lines, err := s.Request(ctx, in.ID)
+		return withLog(ctx, s, r, lines, err)
 	})
 	huma.Post(a, "/api/v1/requests", func(ctx context.Context, in *struct {
 		Body struct {
@@ -343,23 +349,31 @@ func shownAccount(u *host.UserProvAccount) *Account {
 	return &Account{u.Name(), u, u.Number}
 }
 
+// AccountVerbs are what can be asked of an account that is linked: each makes a
+// request.
+var AccountVerbs = map[string]host.Operation{
+	"read": host.Read, "update": host.Update, "freeze": host.Freeze, "unfreeze": host.Unfreeze, "deactivate": host.Deactivate, "reactivate": host.Reactivate,
+}
+
 func accounts(a huma.API, s Service) {
 	huma.Get(a, "/api/v1/accounts", func(ctx context.Context, in *struct {
-		Page
-		App     string `query:"app"`
-		User    string `query:"user"`
-		State   string `query:"state" doc:"linked, duplicate, orphaned or ignored"`
-		Drifted bool   `query:"drifted"`
-		Query   string `query:"query"`
-		After   int64  `query:"after"`
-	}) (*body[[]*Account], error) {
-		list, err := s.Accounts(ctx, AccountFilter{App: in.App, User: in.User, State: host.LinkState(in.State), Drifted: in.Drifted,
-			Query: in.Query, After: in.After, Limit: in.Limit})
-		shown := make([]*Account, len(list))
-		for i, u := range list {
+		Paged
+		App       string `query:"app"`
+		User      string `query:"user" doc:"Id or username"`
+		State     string `query:"state" doc:"linked, duplicate, orphaned or ignored"`
+		Drifted   bool   `query:"drifted"`
+		Undecided bool   `query:"undecided" doc:"Only those that a person must decide about"`
+		Query     string `query:"query" doc:"Beginnings of words of an id, a username, a name or an e-mail"`
+		After     int64  `query:"after" minimum:"0" doc:"AfterNumber of the last account of the page before"`
+	}) (*page[[]*Account], error) {
+		f := AccountFilter{App: in.App, User: in.User, State: host.LinkState(in.State), Drifted: in.Drifted, Undecided: in.Undecided,
+			Query: in.Query, After: in.After, Paging: in.paging()}
+		l, err := s.Accounts(ctx, f)
+		shown := make([]*Account, len(l.Rows))
+		for i, u := range l.Rows {
 			shown[i] = shownAccount(u)
 		}
-		return answer(shown, err)
+		return pageOf(&in.Paged, shown, l.Next, func() (Count, error) { return s.CountAccounts(ctx, f) }, err)
 	})
 	huma.Post(a, "/api/v1/accounts/{id}/link", func(ctx context.Context, in *struct {
 		ID   string `path:"id"`
@@ -380,6 +394,14 @@ func accounts(a huma.API, s Service) {
 	}
 	act("unlink", s.Unlink)
 	act("ignore", s.Ignore)
+	for verb, op := range AccountVerbs {
+		huma.Post(a, "/api/v1/accounts/{id}/"+verb, func(ctx context.Context, in *struct {
+			ID string `path:"id" doc:"Id or name (UPA-000042)"`
+		}) (*body[*Request], error) {
+			r, err := s.RequestForAccount(ctx, in.ID, op)
+			return answer(named(r), err)
+		})
+	}
 }
 
 // maxImportBytes bounds a file of users.

@@ -24,9 +24,9 @@ type recorded struct {
 	id    string
 }
 
-func (r *recorded) Requests(_ context.Context, f api.RequestFilter) ([]*host.UserProvisioningRequest, error) {
+func (r *recorded) Requests(_ context.Context, f api.RequestFilter) (l api.Listing[*host.UserProvisioningRequest], _ error) {
 	r.limit = f.Limit
-	return nil, nil
+	return l, nil
 }
 
 func (r *recorded) Complete(_ context.Context, id, note string) (*host.UserProvisioningRequest, error) {

@@ -48,16 +48,25 @@ var Rules = access.Rules{
 	{Route: "POST /api/v1/retention/run", Need: destroy},
 	{Route: "GET /api/v1/erasures", Need: trail},
 
+	{Route: "GET /api/v1/system", Need: view},
+	{Route: "GET /api/v1/notices/{id}", Need: view, Over: access.Objects},
+	{Route: "GET /api/v1/profiles", Need: view, Over: access.Objects},
+	{Route: "GET /api/v1/permission-sets", Need: view, Over: access.Objects},
+	{Route: "GET /api/v1/groups", Need: view, Over: access.Objects},
+	{Route: "GET /api/v1/logs", Need: view, Over: access.Objects},
+
 	{Route: "GET /api/v1/users", Need: view, Over: access.Objects},
 	{Route: "POST /api/v1/users", Need: manageRequests},
 	{Route: "POST /api/v1/users/import", Need: manageRequests},
 	{Route: "GET /api/v1/users/{user}", Need: view, Over: access.Objects},
+	{Route: "GET /api/v1/users/{user}/memberships", Need: view, Over: access.Objects},
 	{Route: "DELETE /api/v1/users/{user}", Need: manageRequests},
 	{Route: "POST /api/v1/users/{user}/erase", Need: access.All(access.ManageUsers, access.ModifyAllData)},
 	{Route: "PUT /api/v1/users/{user}/apps/{app}", Need: manageRequests, Over: access.App},
 	{Route: "DELETE /api/v1/users/{user}/apps/{app}", Need: manageRequests, Over: access.App},
 
 	{Route: "GET /api/v1/apps", Need: view, Over: access.Objects},
+	{Route: "GET /api/v1/apps/{app}", Need: view, Over: access.App},
 	{Route: "POST /api/v1/apps/{app}/reconcile", Need: manageRequests, Over: access.App},
 	{Route: "POST /api/v1/apps/{app}/process", Need: manageRequests, Over: access.App},
 	{Route: "POST /api/v1/apps/{app}/accounts/import", Need: manageRequests, Over: access.App},
@@ -81,6 +90,8 @@ var Rules = access.Rules{
 	{Route: "POST /api/v1/requests/delegate", Need: decide, Over: access.Objects},
 
 	// A run is a request for all accounts of an app.
+	{Route: "GET /api/v1/runs", Need: view, Over: access.Objects},
+	{Route: "GET /api/v1/runs/{id}", Need: view, Over: access.Objects},
 	{Route: "POST /api/v1/requests/{id}/commit", Need: manageRequests, Over: access.Objects},
 	{Route: "POST /api/v1/requests/{id}/pause", Need: manageRequests, Over: access.Objects},
 	{Route: "POST /api/v1/requests/{id}/resume", Need: manageRequests, Over: access.Objects},
@@ -103,13 +114,22 @@ var Rules = access.Rules{
 	{Route: "POST /api/v1/accounts/{id}/unlink", Need: manageRequests, Over: access.Objects},
 	{Route: "POST /api/v1/accounts/{id}/ignore", Need: manageRequests, Over: access.Objects},
 
+	{Route: "POST /api/v1/accounts/{id}/read", Need: manageRequests, Over: access.Objects},
+	{Route: "POST /api/v1/accounts/{id}/update", Need: manageRequests, Over: access.Objects},
+	{Route: "POST /api/v1/accounts/{id}/freeze", Need: manageRequests, Over: access.Objects},
+	{Route: "POST /api/v1/accounts/{id}/unfreeze", Need: manageRequests, Over: access.Objects},
+	{Route: "POST /api/v1/accounts/{id}/deactivate", Need: manageRequests, Over: access.Objects},
+	{Route: "POST /api/v1/accounts/{id}/reactivate", Need: manageRequests, Over: access.Objects},
+
 	{Route: "GET /api/v1/plugins", Need: view, Over: access.Objects},
+	{Route: "GET /api/v1/plugins/{name}", Need: view, Over: access.Objects},
 	{Route: "GET /api/v1/plugins/{name}/builds", Need: view, Over: access.Objects},
 	{Route: "POST /api/v1/plugins/{name}/rollback", Need: install},
 	{Route: "POST /api/v1/plugins/{name}/release", Need: install},
 	{Route: "POST /api/v1/plugins/{name}/grant", Need: install},
 
 	{Route: "GET /api/v1/credentials", Need: view, Over: access.Objects},
+	{Route: "GET /api/v1/credentials/{name}", Need: view, Over: access.Objects},
 	{Route: "POST /api/v1/credentials/{name}/test", Need: manageApps, Over: access.Objects},
 	{Route: "POST /api/v1/credentials/{name}/authorize", Need: manageApps, Over: access.Objects},
 	{Route: "POST /api/v1/credentials/{name}/revoke", Need: manageApps, Over: access.Objects},

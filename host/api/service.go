@@ -26,10 +26,12 @@ type Service interface {
 	ConnectorService
 	CheckService
 	SettingService
+	ObjectService
 
 	Status(ctx context.Context) (Status, error)
 
-	Users(ctx context.Context, query, after string, limit int) ([]*host.User, error)
+	Users(ctx context.Context, f UserFilter) (Listing[*host.User], error)
+	CountUsers(ctx context.Context, f UserFilter) (Count, error)
 	// User finds a user by id or by username.
 	User(ctx context.Context, idOrName string) (*host.User, error)
 	PutUser(ctx context.Context, u *host.User) (*host.User, error)
@@ -40,7 +42,8 @@ type Service interface {
 
 	Apps(ctx context.Context) ([]App, error)
 
-	Requests(ctx context.Context, f RequestFilter) ([]*host.UserProvisioningRequest, error)
+	Requests(ctx context.Context, f RequestFilter) (Listing[*host.UserProvisioningRequest], error)
+	CountRequests(ctx context.Context, f RequestFilter) (Count, error)
 	// Request finds a request by id, by name (UPR-000042) or by number (42).
 	Request(ctx context.Context, id string) (*host.UserProvisioningRequest, []*host.UserProvisioningLog, error)
 	CreateRequest(ctx context.Context, user, app string, op host.Operation) (*host.UserProvisioningRequest, error)
@@ -51,7 +54,8 @@ type Service interface {
 	Reconcile(ctx context.Context, app string, o ReconcileOptions) (*host.UserProvisioningRequest, error)
 	Commit(ctx context.Context, requestID string) (*host.UserProvisioningRequest, error)
 
-	Accounts(ctx context.Context, f AccountFilter) ([]*host.UserProvAccount, error)
+	Accounts(ctx context.Context, f AccountFilter) (Listing[*host.UserProvAccount], error)
+	CountAccounts(ctx context.Context, f AccountFilter) (Count, error)
 	Link(ctx context.Context, accountID, user string) (*host.UserProvAccount, error)
 	Unlink(ctx context.Context, accountID string) (*host.UserProvAccount, error)
 	Ignore(ctx context.Context, accountID string) (*host.UserProvAccount, error)
@@ -93,34 +97,6 @@ type App struct {
 	Label  string                       `json:"label"`
 	Config *host.UserProvisioningConfig `json:"config"`
 	AppStatus
-}
-
-// RequestFilter chooses requests; empty fields choose all. After is the Number
-// of the last request of the page before.
-type RequestFilter struct {
-	App       string
-	User      string
-	State     []host.RequestState
-	Operation host.Operation
-	// Approval is an ApprovalStatus; Approver is a user: only what is for them,
-	// or for a group of theirs.
-	Approval host.ApprovalStatus
-	Approver string
-	Error    host.Code
-	Since    time.Time
-	After    int64
-	Limit    int
-}
-
-// AccountFilter chooses accounts; empty fields choose all.
-type AccountFilter struct {
-	App     string
-	User    string
-	State   host.LinkState
-	Drifted bool
-	Query   string
-	After   int64
-	Limit   int
 }
 
 // ImportOptions say how a file of users is taken in.

@@ -1,6 +1,11 @@
 package store
 
-import "time"
+import (
+	"context"
+	"database/sql"
+	"slices"
+	"time"
+)
 
 // Patient lets transactions go together however long they take.
 func (s *Store) Patient() { s.combiner.longest = time.Hour }
@@ -33,4 +38,30 @@ func WithoutPrograms() (undo func()) {
 	where := debianPrograms
 	debianPrograms = "/nowhere/"
 	return func() { debianPrograms = where }
+}
+
+// Listed lets fn be told of each query of a listing until undo is called.
+func Listed(fn func(query string, args []any, explain func(prefix string) []string)) (undo func()) {
+	listed = func(ctx context.Context, t *Tx, query string, args []any) {
+		fn(query, args, func(prefix string) (lines []string) {
+			rows, err := t.db.Tx.QueryContext(ctx, prefix+t.numbered(query), t.arguments(slices.Clone(args))...)
+			if err != nil {
+				return []string{err.Error()}
+			}
+			defer rows.Close()
+			columns, _ := rows.Columns() // it is open
+			for rows.Next() {
+				cells := make([]any, len(columns))
+				for i := range cells {
+					cells[i] = new(sql.NullString)
+				}
+				if err := rows.Scan(cells...); err != nil {
+					return []string{err.Error()}
+				}
+				lines = append(lines, cells[len(cells)-1].(*sql.NullString).String)
+			}
+			return lines
+		})
+	}
+	return func() { listed = nil }
 }

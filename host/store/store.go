@@ -6,6 +6,7 @@ package store
 
 import (
 	"context"
+	"crypto/cipher"
 	"database/sql"
 	"errors"
 	"log/slog"
@@ -59,6 +60,8 @@ type Store struct {
 	copies   int
 	restored time.Time
 	combiner combiner // on SQLite
+	// cursors seals those of listings.
+	cursors cipher.AEAD
 }
 
 // Open connects to sqlite://path or postgres://…, and brings the schema up to
@@ -84,6 +87,9 @@ func Open(ctx context.Context, databaseURL string, o Options) (*Store, error) {
 	err = s.prepare(ctx, o.Logger)
 	if err == nil {
 		err = s.readRestored(ctx)
+	}
+	if err == nil {
+		err = s.readCursorKey(ctx)
 	}
 	if err != nil {
 		return nil, errors.Join(s.explain(err), s.Close())

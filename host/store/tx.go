@@ -83,7 +83,6 @@ func (t *Tx) userWhere(ctx context.Context, where, value string) (*host.User, er
 
 // UserFilter chooses users, ordered by id.
 type UserFilter struct {
-	Query   string
 	AfterId string
 	Limit   int
 }
@@ -92,9 +91,6 @@ type UserFilter struct {
 func (t *Tx) Users(ctx context.Context, f UserFilter) ([]*host.User, error) {
 	var rows []userRow
 	q := t.db.NewSelect().Model(&rows).Where("id > ?", f.AfterId).OrderExpr("id").Limit(int64(f.Limit))
-	if f.Query != "" {
-		q = q.Where("search LIKE ? ESCAPE '!'", like(f.Query))
-	}
 	if err := q.Scan(ctx); err != nil {
 		return nil, err
 	}
@@ -265,7 +261,9 @@ func (t *Tx) RequestByNumber(ctx context.Context, n int64) (*host.UserProvisioni
 
 // RequestFilter chooses requests, ordered by number.
 type RequestFilter struct {
-	AppName   string
+	AppName string
+	// Apps: only of these; nil for all. For ListRequests only.
+	Apps      []string
 	UserId    string
 	States    []host.RequestState
 	Operation host.Operation
@@ -278,6 +276,8 @@ type RequestFilter struct {
 	ErrorCode      host.Code
 	// Since: ended, or else made, at that time or after.
 	Since time.Time
+	// MadeSince and MadeBefore are of when they were made.
+	MadeSince, MadeBefore time.Time
 	// After and Until (0 for none) are Numbers: the first is left out, the last is
 	// not.
 	After, Until int64
@@ -467,13 +467,19 @@ func (t *Tx) account(ctx context.Context, where string, args ...any) (*host.User
 
 // AccountFilter chooses accounts, ordered by number.
 type AccountFilter struct {
-	AppName   string
+	AppName string
+	// Apps: only of these; nil for all. For ListAccounts only.
+	Apps      []string
 	UserId    string
 	LinkState host.LinkState
 	Drifted   bool
-	Query     string
-	After     int64
-	Limit     int
+	// Undecided: a person must say whose they are.
+	Undecided bool
+	// Query are beginnings of words of an id, a username, a name or an e-mail; for
+	// ListAccounts only.
+	Query string
+	After int64
+	Limit int
 }
 
 // Accounts lists accounts.
@@ -491,9 +497,6 @@ func (t *Tx) Accounts(ctx context.Context, f AccountFilter) ([]*host.UserProvAcc
 	}
 	if f.Drifted {
 		q = q.Where("drift IS NOT NULL")
-	}
-	if f.Query != "" {
-		q = q.Where("LOWER(external_user_id || ' ' || external_username || ' ' || external_email) LIKE ? ESCAPE '!'", like(f.Query))
 	}
 	return list, q.Scan(ctx)
 }

@@ -1,0 +1,573 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/provosthq/provost/host"
+)
+
+// Page says which page of a listing is wanted.
+type Page struct {
+	// Sort is one of the listing's, with - before it for the other way; empty is
+	// that of the cursor, or else the order in which the rows were made.
+	Sort string
+	// Cursor is where the page before ended; empty for the first page.
+	Cursor string
+	Limit  int
+}
+
+// MostCounted is where counting for a person ends: beyond it there are only
+// more.
+const MostCounted = 10_000
+
+// listing is how the rows of a table are listed: each sort is an index's order,
+// so that a page costs no more than its rows, wherever it stands.
+type listing[T any] struct {
+	// name binds a cursor to the listing.
+	name string
+	// key tells rows of one value apart, in the order in which they were made.
+	key   string
+	keyOf func(*T) string
+	// numbered: key is a number.
+	numbered bool
+	// sorts are expressions by name; that of key is "".
+	sorts map[string]string
+	// times are the sorts that are of times.
+	times []string
+}
+
+// where is what rows are chosen by.
+type where struct {
+	from    string
+	clauses []string
+	args    []any
+}
+
+func (w *where) and(clause string, args ...any) {
+	w.clauses, w.args = append(w.clauses, clause), append(w.args, args...)
+}
+
+// among chooses the rows that have one of some values; of none, no rows.
+func (w *where) among(column string, values []string) {
+	args := make([]any, len(values))
+	for i, v := range values {
+		args[i] = v
+	}
+	if len(args) == 0 {
+		w.and("1 = 0")
+		return
+	}
+	w.and(column+" IN ("+marks(len(args))+")", args...)
+}
+
+func (w *where) text() string {
+	if len(w.clauses) == 0 {
+		return w.from
+	}
+	return w.from + " WHERE " + strings.Join(w.clauses, " AND ")
+}
+
+// place is where a page ends: the value that it is sorted by, and the key, of
+// its last row.
+type place struct {
+	Sort  string `json:"s"`
+	Value string `json:"v,omitempty"`
+	Key   string `json:"k"`
+}
+
+// query is what reads a page, and one row more.
+func (l *listing[T]) query(t *Tx, w where, p Page) (text string, args []any, sort string, err error) {
+	from, err := l.placeOf(t, p)
+	if err != nil {
+		return "", nil, "", err
+	}
+	name, backwards := strings.CutPrefix(from.Sort, "-")
+	way, than := "", ">"
+	if backwards {
+		way, than = " DESC", "<"
+	}
+	expression, order := l.sorts[name], l.key+way
+	w.clauses, w.args = slices.Clone(w.clauses), slices.Clone(w.args)
+	switch {
+	case expression != "":
+		order = expression + way + ", " + order
+		if p.Cursor != "" {
+			w.and("("+expression+", "+l.key+") "+than+" ("+t.valueMark(slices.Contains(l.times, name))+", ?)", from.Value, l.argument(from.Key))
+		}
+	case p.Cursor != "":
+		w.and(l.key+" "+than+" ?", l.argument(from.Key))
+	}
+	return "SELECT " + t.recordOf((*T)(nil)).columns + " FROM " + w.text() + " ORDER BY " + order + " LIMIT " + strconv.Itoa(p.Limit+1), w.args, from.Sort, nil
+}
+
+// list reads a page, and where the next one begins.
+func list[T any](ctx context.Context, t *Tx, l *listing[T], w where, p Page) (rows []*T, next string, err error) {
+	text, args, sort, err := l.query(t, w, p)
+	if err != nil {
+		return nil, "", err
+	}
+	if listed != nil {
+		listed(ctx, t, text, args)
+	}
+	if err := t.scan(ctx, &rows, text, args...); err != nil || len(rows) <= p.Limit {
+		return rows, "", err
+	}
+	rows = rows[:p.Limit]
+	next, err = l.after(ctx, t, sort, rows[p.Limit-1])
+	return rows, next, err
+}
+
+// listed is told of each query of a listing, in tests.
+var listed func(ctx context.Context, t *Tx, query string, args []any)
+
+// after is the cursor of what comes after a row.
+func (l *listing[T]) after(ctx context.Context, t *Tx, sort string, row *T) (string, error) {
+	at := place{Sort: sort, Key: l.keyOf(row)}
+	if expression := l.sorts[strings.TrimPrefix(sort, "-")]; expression != "" {
+		// As the database writes it: it has a way of its own with letters' cases.
+		key := strings.TrimPrefix(l.key, "a.")
+		err := t.db.Tx.QueryRowContext(ctx, t.numbered("SELECT CAST("+expression+" AS TEXT) FROM "+t.recordOf((*T)(nil)).table+" AS a WHERE "+key+" = ?"), l.argument(at.Key)).Scan(&at.Value)
+		if err != nil {
+			return "", err
+		}
+	}
+	return t.store.seal(l.name, at), nil
+}
+
+// placeOf is where a page begins.
+func (l *listing[T]) placeOf(t *Tx, p Page) (place, error) {
+	if _, ok := l.sorts[strings.TrimPrefix(p.Sort, "-")]; !ok && p.Sort != "" {
+		names := slices.DeleteFunc(slices.Sorted(maps.Keys(l.sorts)), func(s string) bool { return s == "" })
+		return place{}, &host.Error{Code: host.InvalidInput, Field: "sort", Message: "there is no sort " + strconv.Quote(p.Sort) + "; there is " + strings.Join(names, ", ") + ", each with - before it for the other way"}
+	}
+	if p.Cursor == "" {
+		return place{Sort: p.Sort}, nil
+	}
+	from, err := t.store.unseal(l.name, p.Cursor)
+	if err != nil || p.Sort != "" && p.Sort != from.Sort {
+		return place{}, &host.Error{Code: host.InvalidInput, Field: "cursor", Message: "it is none of this listing, or of another sort; begin again without one"}
+	}
+	return from, nil
+}
+
+func (l *listing[T]) argument(key string) any {
+	if !l.numbered {
+		return key
+	}
+	n, _ := strconv.ParseInt(key, 10, 64) // we have written it
+	return n
+}
+
+// valueMark is the mark of a value that is a text here, for the comparison.
+func (t *Tx) valueMark(isTime bool) string {
+	if isTime && t.dialect == "postgres" {
+		return "CAST(? AS TIMESTAMPTZ)"
+	}
+	return "?"
+}
+
+// count counts what is chosen, up to one more than [MostCounted].
+func (t *Tx) count(ctx context.Context, w where) (n int64, err error) {
+	err = t.db.Tx.QueryRowContext(ctx, t.numbered("SELECT COUNT(*) FROM (SELECT 1 FROM "+w.text()+" LIMIT "+strconv.Itoa(MostCounted+1)+") AS counted"), t.arguments(w.args)...).Scan(&n)
+	return n, err
+}
+
+// A cursor has a value of a row in it, which may be a person's name, and
+// cursors stand in URLs and logs. So they are sealed, with a key that all
+// machines have.
+
+// readCursorKey reads the key of cursors, or makes it.
+func (s *Store) readCursorKey(ctx context.Context) error {
+	made := make([]byte, 32)
+	_, _ = rand.Read(made) // never fails
+	text := ""
+	t := &Tx{dialect: s.dialect}
+	if _, err := s.write.ExecContext(ctx, t.numbered("INSERT INTO host_keys (name, key) VALUES ('cursors', ?) ON CONFLICT DO NOTHING"), hex.EncodeToString(made)); err != nil {
+		return err
+	}
+	if err := s.read.QueryRowContext(ctx, "SELECT key FROM host_keys WHERE name = 'cursors'").Scan(&text); err != nil {
+		return err
+	}
+	key, err := hex.DecodeString(text)
+	if err != nil {
+		return err
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return err
+	}
+	s.cursors, err = cipher.NewGCMWithRandomNonce(block)
+	return err
+}
+
+func (s *Store) seal(listing string, at place) string {
+	text, _ := json.Marshal(at) // texts can be written
+	return base64.RawURLEncoding.EncodeToString(s.cursors.Seal(nil, nil, text, []byte(listing)))
+}
+
+func (s *Store) unseal(listing, cursor string) (at place, err error) {
+	sealed, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil {
+		return at, err
+	}
+	text, err := s.cursors.Open(nil, nil, sealed, []byte(listing))
+	if err != nil {
+		return at, err
+	}
+	return at, json.Unmarshal(text, &at)
+}
+
+// The listings.
+
+var userListing = &listing[userRow]{name: "users", key: "id", keyOf: func(r *userRow) string { return r.Id },
+	sorts: map[string]string{"": "", "created": "", "username": "username_key"}}
+
+// UserListFilter chooses users for a person; empty fields choose all.
+type UserListFilter struct {
+	// Query is a part of a username, a name or an e-mail.
+	Query  string
+	Active *bool
+	// AppName: assigned directly.
+	AppName string
+	// AfterId is the last of the page before, in the order in which they were made.
+	AfterId string
+}
+
+func (f UserListFilter) where() where {
+	w := where{from: "users"}
+	if f.AfterId != "" {
+		w.and("id > ?", f.AfterId)
+	}
+	if f.Query != "" {
+		// Within: an index has all that is needed to choose.
+		w.and("search LIKE ? ESCAPE '!'", like(f.Query))
+	}
+	if f.Active != nil {
+		w.and("is_active = ?", *f.Active)
+	}
+	if f.AppName != "" {
+		w.and("id IN (SELECT user_id FROM user_apps WHERE app_name = ?)", f.AppName)
+	}
+	return w
+}
+
+// ListUsers lists users with their Apps.
+func (t *Tx) ListUsers(ctx context.Context, f UserListFilter, p Page) (users []*host.User, next string, err error) {
+	rows, next, err := list(ctx, t, userListing, f.where(), p)
+	if err != nil {
+		return nil, "", err
+	}
+	users = make([]*host.User, len(rows))
+	for i, r := range rows {
+		if users[i], err = r.user(); err != nil {
+			return nil, "", err
+		}
+	}
+	return users, next, t.addApps(ctx, users)
+}
+
+// CountListedUsers counts them, up to one more than [MostCounted].
+func (t *Tx) CountListedUsers(ctx context.Context, f UserListFilter) (int64, error) {
+	return t.count(ctx, f.where())
+}
+
+var requestListing = &listing[host.UserProvisioningRequest]{name: "requests", key: "number", numbered: true,
+	keyOf: func(r *host.UserProvisioningRequest) string { return strconv.FormatInt(r.Number, 10) },
+	sorts: map[string]string{"": "", "number": ""}}
+
+func (f RequestFilter) list() where {
+	w := where{from: "user_provisioning_requests"}
+	if f.After > 0 {
+		w.and("number > ?", f.After)
+	}
+	if f.Until > 0 {
+		w.and("number <= ?", f.Until)
+	}
+	for _, c := range []struct{ column, value string }{{"app_name", f.AppName}, {"user_id", f.UserId}, {"operation", string(f.Operation)}, {"error_code", string(f.ErrorCode)}} {
+		if c.value != "" {
+			w.and(c.column+" = ?", c.value)
+		}
+	}
+	if f.Apps != nil {
+		w.among("app_name", f.Apps)
+	}
+	if f.Approval != "" {
+		w.and("approval_status = ?", string(f.Approval))
+		if f.Approval == host.ApprovalRequired {
+			f.States = []host.RequestState{host.StateNew}
+		}
+	}
+	switch {
+	case f.ApproverId != "" && len(f.ApproverGroups) > 0:
+		of := where{}
+		of.among("approver_group", f.ApproverGroups)
+		w.and("(approver_id = ? OR "+of.clauses[0]+")", append([]any{f.ApproverId}, of.args...)...)
+	case f.ApproverId != "":
+		w.and("approver_id = ?", f.ApproverId)
+	}
+	if !f.Since.IsZero() {
+		w.and("COALESCE(completed_date, created_date) >= ?", f.Since)
+	}
+	// Numbers are given in the order of time, but for a blink.
+	if !f.MadeSince.IsZero() {
+		w.and("number >= (SELECT number FROM user_provisioning_requests WHERE created_date >= ? ORDER BY created_date LIMIT 1)", f.MadeSince)
+	}
+	if !f.MadeBefore.IsZero() {
+		w.and("number <= (SELECT number FROM user_provisioning_requests WHERE created_date < ? ORDER BY created_date DESC LIMIT 1)", f.MadeBefore)
+	}
+	return w
+}
+
+// states are those that are chosen; none for all.
+func (f RequestFilter) states() []host.RequestState {
+	if f.Approval == host.ApprovalRequired {
+		return []host.RequestState{host.StateNew}
+	}
+	return f.States
+}
+
+// ListRequests lists requests for a person. Each state is read by itself, in the
+// order of an index.
+func (t *Tx) ListRequests(ctx context.Context, f RequestFilter, p Page) (rows []*host.UserProvisioningRequest, next string, err error) {
+	states := f.states()
+	if len(states) == 0 {
+		return list(ctx, t, requestListing, f.list(), p)
+	}
+	more := false
+	for _, state := range states {
+		w := f.list()
+		w.and("state = ?", string(state))
+		some, after, err := list(ctx, t, requestListing, w, p)
+		if err != nil {
+			return nil, "", err
+		}
+		rows, more = append(rows, some...), more || after != ""
+	}
+	from, err := requestListing.placeOf(t, p)
+	if err != nil {
+		return nil, "", err
+	}
+	slices.SortFunc(rows, func(a, b *host.UserProvisioningRequest) int {
+		if strings.HasPrefix(from.Sort, "-") {
+			a, b = b, a
+		}
+		return cmp.Compare(a.Number, b.Number)
+	})
+	if len(rows) > p.Limit {
+		rows, more = rows[:p.Limit], true
+	}
+	if more {
+		next, err = requestListing.after(ctx, t, from.Sort, rows[len(rows)-1])
+	}
+	return rows, next, err
+}
+
+// CountListedRequests counts them, up to one more than [MostCounted].
+func (t *Tx) CountListedRequests(ctx context.Context, f RequestFilter) (int64, error) {
+	w := f.list()
+	if states := f.states(); len(states) > 0 {
+		w.and("state IN (" + quoted(states) + ")")
+	}
+	return t.count(ctx, w)
+}
+
+var accountListing = &listing[host.UserProvAccount]{name: "accounts", key: "a.number", numbered: true,
+	keyOf: func(a *host.UserProvAccount) string { return strconv.FormatInt(a.Number, 10) },
+	sorts: map[string]string{"": "", "number": "", "username": "LOWER(a.external_username)", "modified": "a.last_modified_date"}, times: []string{"modified"}}
+
+func (t *Tx) accountsWhere(f AccountFilter) where {
+	w := where{from: "user_prov_accounts AS a"}
+	switch words := wordsOf(f.Query); {
+	case strings.TrimSpace(f.Query) == "":
+	case len(words) == 0:
+		w.and("1 = 0") // signs only
+	case t.dialect == "sqlite":
+		w.from = "account_search CROSS JOIN user_prov_accounts AS a ON a.number = account_search.rowid"
+		w.and("account_search MATCH ?", `"`+strings.Join(words, `"* "`)+`"*`)
+	default:
+		w.and(searchedWords("a")+" @@ to_tsquery('simple', ?)", strings.Join(words, ":* & ")+":*")
+	}
+	if f.After > 0 {
+		w.and("a.number > ?", f.After)
+	}
+	for _, c := range []struct{ column, value string }{{"app_name", f.AppName}, {"user_id", f.UserId}, {"link_state", string(f.LinkState)}} {
+		if c.value != "" {
+			w.and("a."+c.column+" = ?", c.value)
+		}
+	}
+	if f.Apps != nil {
+		w.among("a.app_name", f.Apps)
+	}
+	if f.Drifted {
+		w.and("a.drift IS NOT NULL")
+	}
+	if f.Undecided {
+		w.and("a.candidates IS NOT NULL")
+	}
+	return w
+}
+
+// ListAccounts lists accounts for a person.
+func (t *Tx) ListAccounts(ctx context.Context, f AccountFilter, p Page) ([]*host.UserProvAccount, string, error) {
+	w, l := t.accountsWhere(f), accountListing
+	from, err := l.placeOf(t, p)
+	if err != nil {
+		return nil, "", err
+	}
+	sorted := l.sorts[strings.TrimPrefix(from.Sort, "-")] != ""
+	switch {
+	case sorted && f.AppName == "":
+		return nil, "", &host.Error{Code: host.InvalidInput, Field: "sort", Message: "accounts of all apps are listed by number; name an app for another sort"}
+	case sorted && f.Query != "":
+		n, err := t.count(ctx, w)
+		if err != nil {
+			return nil, "", err
+		}
+		if n > MostCounted {
+			return nil, "", &host.Error{Code: host.InvalidInput, Field: "query", Message: "more than 10,000 accounts match: narrow the search, or list them by number"}
+		}
+	case !sorted && strings.HasPrefix(w.from, "account_search"):
+		byRow := *l
+		byRow.key = "account_search.rowid" // the order of the search itself
+		l = &byRow
+	}
+	return list(ctx, t, l, w, p)
+}
+
+// CountListedAccounts counts them, up to one more than [MostCounted].
+func (t *Tx) CountListedAccounts(ctx context.Context, f AccountFilter) (int64, error) {
+	return t.count(ctx, t.accountsWhere(f))
+}
+
+var logListing = &listing[host.UserProvisioningLog]{name: "logs", key: "number", numbered: true,
+	keyOf: func(l *host.UserProvisioningLog) string { return strconv.FormatInt(l.Number, 10) },
+	sorts: map[string]string{"": "", "number": ""}}
+
+// LogFilter chooses lines of logs; empty fields choose all.
+type LogFilter struct {
+	RequestId, UserId, Actor string
+	// Apps: only of requests of these; nil for all.
+	Apps []string
+}
+
+// ListLogs lists lines of the logs of all requests.
+func (t *Tx) ListLogs(ctx context.Context, f LogFilter, p Page) ([]*host.UserProvisioningLog, string, error) {
+	w := where{from: "user_provisioning_logs"}
+	for _, c := range []struct{ column, value string }{{"user_provisioning_request_id", f.RequestId}, {"user_id", f.UserId}, {"actor", f.Actor}} {
+		if c.value != "" {
+			w.and(c.column+" = ?", c.value)
+		}
+	}
+	if f.Apps != nil {
+		of := where{}
+		of.among("r.app_name", f.Apps)
+		w.and("EXISTS (SELECT 1 FROM user_provisioning_requests r WHERE r.id = user_provisioning_request_id AND "+of.clauses[0]+")", of.args...)
+	}
+	return list(ctx, t, logListing, w, p)
+}
+
+// wordsOf are the words of what somebody looks for, as the search has them:
+// letters and digits.
+func wordsOf(query string) []string {
+	return strings.FieldsFunc(strings.ToLower(query), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) })
+}
+
+// marks are n marks for values.
+func marks(n int) string { return strings.TrimSuffix(strings.Repeat("?, ", n), ", ") }
+
+// listingIndexes are those of the listings' orders; those of users have all that
+// is searched in them. host_keys has what machines share: see
+// [Store.readCursorKey].
+const listingIndexes = `
+CREATE TABLE host_keys (name TEXT PRIMARY KEY, key TEXT NOT NULL);
+DROP INDEX requests_by_state;
+CREATE INDEX requests_by_state ON user_provisioning_requests (app_name, state, number);
+CREATE INDEX requests_in_state ON user_provisioning_requests (state, number);
+CREATE INDEX requests_of_app ON user_provisioning_requests (app_name, number);
+CREATE INDEX requests_of_user ON user_provisioning_requests (user_id, number) WHERE user_id IS NOT NULL;
+CREATE INDEX requests_of_operation ON user_provisioning_requests (operation, number);
+CREATE INDEX requests_with_error ON user_provisioning_requests (error_code, number) WHERE error_code IS NOT NULL;
+CREATE INDEX requests_of_approver ON user_provisioning_requests (approver_id, number) WHERE approver_id IS NOT NULL;
+CREATE INDEX requests_of_approvers ON user_provisioning_requests (approver_group, number) WHERE approver_group IS NOT NULL;
+CREATE INDEX requests_made ON user_provisioning_requests (created_date);
+CREATE INDEX accounts_of_user ON user_prov_accounts (user_id, number) WHERE user_id IS NOT NULL;
+CREATE INDEX accounts_in_link_state ON user_prov_accounts (link_state, number);
+CREATE INDEX accounts_that_drifted ON user_prov_accounts (number) WHERE drift IS NOT NULL;
+CREATE INDEX accounts_to_decide ON user_prov_accounts (number) WHERE candidates IS NOT NULL;
+CREATE INDEX accounts_by_state_and_username ON user_prov_accounts (app_name, link_state, LOWER(external_username), number);
+CREATE INDEX accounts_drifted_by_username ON user_prov_accounts (app_name, LOWER(external_username), number) WHERE drift IS NOT NULL;
+CREATE INDEX accounts_modified ON user_prov_accounts (app_name, last_modified_date, number);
+CREATE INDEX accounts_modified_in_state ON user_prov_accounts (app_name, link_state, last_modified_date, number);
+CREATE INDEX users_searched ON users (id, search);
+CREATE INDEX users_searched_by_username ON users (username_key, id, search);
+CREATE INDEX users_active ON users (is_active, id);
+CREATE INDEX users_active_by_username ON users (is_active, username_key, id);
+CREATE INDEX users_of_profile ON users ((document ->> 'Profile')) WHERE is_active;
+CREATE INDEX user_apps_by_app ON user_apps (app_name, user_id);
+CREATE INDEX logs_of_user ON user_provisioning_logs (user_id, number) WHERE user_id IS NOT NULL
+`
+
+// searched is what an account is found by.
+func searched(row string) string {
+	return row + ".external_user_id || ' ' || " + row + ".external_username || ' ' || " + row + ".external_first_name || ' ' || " + row + ".external_last_name || ' ' || " + row + ".external_email"
+}
+
+// signs stand between words, those that PostgreSQL's parser may take for a part
+// of one.
+const signs = "!\"#$%&()*+,-./:;<=>@[\\]^_`{|}~"
+
+// searchedWords are the words of an account, for PostgreSQL. Its own parser takes
+// an e-mail for one word.
+func searchedWords(row string) string {
+	return "to_tsvector('simple', translate(LOWER(" + searched(row) + "), '" + signs + "', '" + strings.Repeat(" ", len(signs)) + "'))"
+}
+
+// accountSearch finds accounts by the beginnings of words: no extension of
+// PostgreSQL is needed, which not everybody may install, and which a backup of a
+// schema has not.
+var accountSearch = map[string]string{"sqlite": `
+CREATE VIRTUAL TABLE account_search USING fts5(words, content='', detail='none', prefix='1 2 3 4', tokenize='unicode61 remove_diacritics 0');
+INSERT INTO account_search (account_search, rank) VALUES ('secure-delete', 1);
+INSERT INTO account_search (rowid, words) SELECT number, ` + searched("a") + ` FROM user_prov_accounts AS a;
+CREATE TRIGGER account_search_new AFTER INSERT ON user_prov_accounts BEGIN INSERT INTO account_search (rowid, words) VALUES (NEW.number, ` + searched("NEW") + `); END;
+CREATE TRIGGER account_search_gone AFTER DELETE ON user_prov_accounts BEGIN INSERT INTO account_search (account_search, rowid, words) VALUES ('delete', OLD.number, ` + searched("OLD") + `); END;
+CREATE TRIGGER account_search_changed AFTER UPDATE OF external_user_id, external_username, external_first_name, external_last_name, external_email ON user_prov_accounts
+WHEN ` + searched("OLD") + ` <> ` + searched("NEW") + ` BEGIN INSERT INTO account_search (account_search, rowid, words) VALUES ('delete', OLD.number, ` + searched("OLD") + `); INSERT INTO account_search (rowid, words) VALUES (NEW.number, ` + searched("NEW") + `); END;
+INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES
+	('user_prov_accounts', 'accounts_of_user', '10000000 3 1'),
+	('user_prov_accounts', 'accounts_in_link_state', '10000000 3000000 1'),
+	('user_prov_accounts', 'accounts_that_drifted', '100000 1'),
+	('user_prov_accounts', 'accounts_to_decide', '10000 1'),
+	('user_prov_accounts', 'accounts_by_state_and_username', '10000000 1000000 300000 2 1'),
+	('user_prov_accounts', 'accounts_drifted_by_username', '100000 10000 2 1'),
+	('user_prov_accounts', 'accounts_modified', '10000000 1000000 10 1'),
+	('user_prov_accounts', 'accounts_modified_in_state', '10000000 1000000 300000 10 1');
+ANALYZE sqlite_schema
+`, "postgres": "CREATE INDEX account_search ON user_prov_accounts USING gin (" + searchedWords("user_prov_accounts") + ")"}
+
+// CountProfiles counts the active users of each profile.
+func (t *Tx) CountProfiles(ctx context.Context) (map[string]int64, error) {
+	return counts[string](ctx, t, "SELECT document ->> 'Profile', COUNT(*) FROM users WHERE is_active AND document ->> 'Profile' <> '' GROUP BY document ->> 'Profile'")
+}
+
+// CountPermissionSets counts the active users of each permission set. It reads
+// all users.
+func (t *Tx) CountPermissionSets(ctx context.Context) (map[string]int64, error) {
+	sets := "json_each(users.document, '$.PermissionSets') AS s"
+	if t.dialect == "postgres" {
+		sets = "jsonb_array_elements_text(COALESCE(users.document -> 'PermissionSets', '[]')) AS s(value)"
+	}
+	return counts[string](ctx, t, "SELECT s.value, COUNT(*) FROM users, "+sets+" WHERE users.is_active GROUP BY s.value")
+}
