@@ -69,6 +69,17 @@ const (
 	AuditDatabaseRestore     AuditAction = "database.restore"
 	AuditRetentionRun        AuditAction = "retention.run"
 	AuditPrune               AuditAction = "audit.prune"
+
+	AuditSessionBegin          AuditAction = "session.begin"
+	AuditSessionEnd            AuditAction = "session.end"
+	AuditTokenCreate           AuditAction = "token.create"
+	AuditTokenRevoke           AuditAction = "token.revoke"
+	AuditRoleAssign            AuditAction = "role.assign"
+	AuditRoleUnassign          AuditAction = "role.unassign"
+	AuditAdministratorCreate   AuditAction = "administrator.create"
+	AuditAdministratorDelete   AuditAction = "administrator.delete"
+	AuditAdministratorPassword AuditAction = "administrator.password"
+	AuditAdministratorTOTP     AuditAction = "administrator.totp"
 )
 
 // AuditOutcome says whether it was done.
@@ -98,7 +109,7 @@ type AuditEntry struct {
 	// Number counts from 1, without gaps.
 	Number int64     `json:"number"`
 	Time   time.Time `json:"time"`
-	// Actor is a user's id, an [Administrator], or [Ourselves].
+	// Actor is a user's id, an [Administrator], an [Outsider], or [Ourselves].
 	Actor     string       `json:"actor"`
 	Action    AuditAction  `json:"action"`
 	Object    AuditObject  `json:"object"`

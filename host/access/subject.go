@@ -51,6 +51,9 @@ type Subject struct {
 	UserId string
 	// SessionId is of the session of a person; empty for others.
 	SessionId string
+	// AdministratorId is of a local administrator, Subject what an OpenID provider
+	// calls a person; each is empty for others.
+	AdministratorId, Subject string
 	Grants    []Grant
 }
 
@@ -74,6 +77,21 @@ func (s *Subject) MayAt(p Permission, app string) bool {
 // MayApp tells whether s may do anything at all with an app.
 func (s *Subject) MayApp(app string) bool {
 	return s != nil && slices.ContainsFunc(s.Grants, func(g Grant) bool { return g.covers(app) })
+}
+
+// Covers tells whether s has all that a grant gives: nobody gives more than he
+// has.
+func (s *Subject) Covers(g Grant) bool {
+	apps := g.Apps
+	if apps == nil {
+		apps = []string{""}
+	}
+	for _, p := range Permissions {
+		if g.has(p) && slices.ContainsFunc(apps, func(app string) bool { return !s.MayAt(p, app) }) {
+			return false
+		}
+	}
+	return true
 }
 
 // Roles are the names of the roles that s has, each once.
@@ -115,8 +133,12 @@ func (s *Subject) Actor() string {
 		return s.Name
 	case s.Kind == Token && s.MayAt(ModifyAllData, ""):
 		return host.Administrator("token " + s.Name)
+	case s.Subject != "" && s.MayAt(ModifyAllData, ""):
+		return host.Administrator("person " + s.Subject) // no name, which could not be erased
 	case s.MayAt(ModifyAllData, ""):
 		return host.Administrator(s.Name)
+	case s.Subject != "":
+		return host.Outsider(string(s.Kind), s.Subject)
 	default:
 		return host.Outsider(string(s.Kind), s.Name)
 	}

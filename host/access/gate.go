@@ -1,0 +1,275 @@
+package access
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/hex"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/provosthq/provost/host"
+)
+
+// Tx is what the gate needs of a transaction of the store. What is not there is
+// a [host.NotFound].
+type Tx interface {
+	Administrators(ctx context.Context) ([]*LocalAdministrator, error)
+	// Administrator finds one by id, or by name, whose case does not matter.
+	Administrator(ctx context.Context, idOrName string) (*LocalAdministrator, error)
+	// InsertAdministrator is a [host.AlreadyExists] where the name is taken.
+	InsertAdministrator(ctx context.Context, a *LocalAdministrator) error
+	UpdateAdministrator(ctx context.Context, a *LocalAdministrator) error
+	// DeleteAdministrator drops the sessions and devices, too.
+	DeleteAdministrator(ctx context.Context, id string) error
+
+	APITokens(ctx context.Context) ([]*APIToken, error)
+	APITokenByPrefix(ctx context.Context, prefix string) (*APIToken, error)
+	InsertAPIToken(ctx context.Context, t *APIToken) error
+	DeleteAPIToken(ctx context.Context, id string) error
+	TouchAPIToken(ctx context.Context, id string, at time.Time) error
+
+	Sessions(ctx context.Context) ([]*Session, error)
+	SessionByDigest(ctx context.Context, digest string) (*Session, error)
+	// InsertSession drops those that are over.
+	InsertSession(ctx context.Context, s *Session) error
+	DeleteSession(ctx context.Context, id string) error
+	TouchSession(ctx context.Context, id string, at time.Time) error
+
+	Assignments(ctx context.Context) ([]*Assignment, error)
+	InsertAssignment(ctx context.Context, a *Assignment) error
+	DeleteAssignment(ctx context.Context, id string) error
+
+	Device(ctx context.Context, digest string) (*Device, error)
+	// InsertDevice drops those that are over.
+	InsertDevice(ctx context.Context, d *Device) error
+
+	// LockAccess lets one transaction at a time change who may what.
+	LockAccess(ctx context.Context) error
+	User(ctx context.Context, id string) (*host.User, error)
+	UserByUsername(ctx context.Context, name string) (*host.User, error)
+	// Audit notes what the actor of ctx does.
+	Audit(ctx context.Context, action host.AuditAction, object host.AuditObject, details any) error
+}
+
+// Store is the store as the gate sees it.
+type Store interface {
+	Update(ctx context.Context, fn func(Tx) error) error
+	View(ctx context.Context, fn func(Tx) error) error
+}
+
+// Settings are what a configuration says of the gate.
+type Settings struct {
+	// Idle and Lifetime bound a session: since its last use, and since the sign-in.
+	Idle, Lifetime time.Duration
+	// Assigned are the roles that the configuration gives.
+	Assigned []*Assignment
+	// Groups are users' ids or usernames by the name of the group.
+	Groups map[string][]string
+	// PublicURL is what browsers reach us at; https makes cookies secure there.
+	PublicURL string
+	// OpenID is how people sign in at a provider; nil for none.
+	OpenID *OpenID
+}
+
+// Options are for [New].
+type Options struct {
+	Store  Store
+	Logger *slog.Logger
+	// Bootstrap is the file that the token of the first administrator goes to.
+	Bootstrap string
+	// Now is the clock; nil for the machine's.
+	Now func() time.Time
+}
+
+// Gate knows who asks: by a token, by the session of a person who has signed in.
+// It makes both, and says who may do what. It is for many goroutines.
+type Gate struct {
+	Options
+	settings  atomic.Pointer[Settings]
+	hasher    *hasher
+	throttle  *throttle
+	bootstrap atomic.Pointer[string] // digest
+}
+
+// New makes a gate, which lets nobody in before [Gate.Use].
+func New(o Options) *Gate {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	g := &Gate{Options: o, hasher: newHasher(usual), throttle: newThrottle(o.Now, 10_000)}
+	g.Use(Settings{Idle: time.Hour, Lifetime: 12 * time.Hour})
+	return g
+}
+
+// Use makes other settings those that count, at once.
+func (g *Gate) Use(s Settings) { g.settings.Store(&s) }
+
+// IsSetUp tells whether somebody can sign in. Until then who asks at a loopback
+// address may all.
+func (g *Gate) IsSetUp(ctx context.Context) (set bool, err error) {
+	if g.settings.Load().OpenID != nil {
+		return true, nil
+	}
+	err = g.Store.View(ctx, func(tx Tx) error {
+		list, err := tx.Administrators(ctx)
+		set = len(list) > 0
+		return err
+	})
+	return set, err
+}
+
+// Identify is who sends a request: nil where it says nothing of it, or has a
+// session that is over. A token that is not good is a [host.Unauthorized].
+func (g *Gate) Identify(r *http.Request) (*Subject, error) {
+	if header := r.Header.Get("Authorization"); header != "" {
+		scheme, token, _ := strings.Cut(header, " ")
+		if !strings.EqualFold(scheme, "Bearer") {
+			return nil, host.Errorf(host.Unauthorized, "send a token: Authorization: Bearer …")
+		}
+		return g.byToken(r.Context(), strings.TrimSpace(token))
+	}
+	return g.bySession(r.Context(), g.cookie(r, sessionCookie))
+}
+
+const (
+	tokenStart   = "pvt_"
+	prefixLength = 12
+	touchEvery   = time.Minute
+)
+
+// byToken finds who has a token. One of an unknown prefix is as much work as
+// one of a known.
+func (g *Gate) byToken(ctx context.Context, text string) (*Subject, error) {
+	prefix, secret, _ := strings.Cut(strings.TrimPrefix(text, tokenStart), "_")
+	have := []byte(digest(secret))
+	want := []byte(digest("")) // of nobody's
+	var found *APIToken
+	err := g.Store.View(ctx, func(tx Tx) (err error) {
+		found, err = tx.APITokenByPrefix(ctx, prefix)
+		if host.CodeOf(err) == host.NotFound {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if found != nil {
+		want = []byte(found.Digest)
+	}
+	now := g.Now()
+	same := subtle.ConstantTimeCompare(have, want) == 1
+	switch {
+	case !same || found == nil || secret == "":
+		return nil, host.Errorf(host.Unauthorized, "this token is not known; it was revoked, or is not whole")
+	case !now.Before(found.ExpiresDate):
+		return nil, host.Errorf(host.Unauthorized, "the token %s expired on %s", found.Name, found.ExpiresDate.Format(time.DateOnly))
+	}
+	if found.LastDate == nil || now.Sub(*found.LastDate) >= touchEvery {
+		g.touch(ctx, func(tx Tx) error { return tx.TouchAPIToken(ctx, found.Id, now.UTC()) })
+	}
+	return &Subject{Kind: Token, Name: found.Name, Grants: found.Grants}, nil
+}
+
+// touch notes a use; where that can't be, it is used all the same.
+func (g *Gate) touch(ctx context.Context, note func(Tx) error) {
+	if err := g.Store.Update(ctx, note); err != nil && ctx.Err() == nil {
+		g.Logger.WarnContext(ctx, "a last use is not noted", "error", err)
+	}
+}
+
+// bySession finds whose session it is, with what that person may do now.
+func (g *Gate) bySession(ctx context.Context, secret string) (s *Subject, err error) {
+	if secret == "" {
+		return nil, nil
+	}
+	var session *Session
+	now := g.Now()
+	err = g.Store.View(ctx, func(tx Tx) error {
+		if session, err = tx.SessionByDigest(ctx, digest(secret)); err != nil || g.isOver(session, now) {
+			return err
+		}
+		s, err = g.subjectOf(ctx, tx, session)
+		return err
+	})
+	if host.CodeOf(err) == host.NotFound || err == nil && s == nil {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	if now.Sub(session.LastDate) >= touchEvery {
+		g.touch(ctx, func(tx Tx) error { return tx.TouchSession(ctx, session.Id, now.UTC()) })
+	}
+	return s, nil
+}
+
+func (g *Gate) isOver(s *Session, now time.Time) bool {
+	return !now.Before(s.ExpiresDate) || now.Sub(s.LastDate) > g.settings.Load().Idle
+}
+
+// subjectOf is the person of a session; nil where it may not be used any more.
+func (g *Gate) subjectOf(ctx context.Context, tx Tx, session *Session) (*Subject, error) {
+	s := &Subject{Kind: Person, Name: session.Name, SessionId: session.Id, UserId: session.UserId}
+	if session.AdministratorId != "" {
+		a, err := tx.Administrator(ctx, session.AdministratorId)
+		if err != nil {
+			return nil, err
+		}
+		s.Name, s.AdministratorId, s.Grants = a.Name, a.Id, []Grant{{Role: Administrator}}
+		return s, nil
+	}
+	settings := g.settings.Load()
+	if settings.OpenID == nil || settings.OpenID.Issuer() != session.Issuer {
+		return nil, nil
+	}
+	var u *host.User
+	if session.UserId != "" {
+		var err error
+		if u, err = tx.User(ctx, session.UserId); err != nil {
+			return nil, err
+		}
+		if !u.IsActive {
+			return nil, nil
+		}
+		s.Name = u.Username
+	}
+	stored, err := tx.Assignments(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.Subject, s.Grants = session.Subject, grantsOf(u, session.Groups, settings.Groups, append(slices.Clone(settings.Assigned), stored...))
+	if len(s.Grants) == 0 {
+		return nil, nil
+	}
+	return s, nil
+}
+
+// grantsOf are the roles of a person: of the user, nil for none, and of the
+// groups that the provider tells of. A user may always decide what is the
+// user's to decide.
+func grantsOf(u *host.User, told []string, groups map[string][]string, all []*Assignment) (grants []Grant) {
+	is := func(name string) bool {
+		return u != nil && name != "" && (name == u.Id || strings.EqualFold(name, u.Username))
+	}
+	for _, a := range all {
+		if is(a.User) || a.Group != "" && slices.ContainsFunc(groups[a.Group], is) || a.OIDCGroup != "" && slices.Contains(told, a.OIDCGroup) {
+			grants = append(grants, Grant{Role: a.Role, Apps: a.Apps})
+		}
+	}
+	if u != nil && !slices.ContainsFunc(grants, func(g Grant) bool { return g.Role == Approver && g.Apps == nil }) {
+		grants = append(grants, Grant{Role: Approver})
+	}
+	return grants
+}
+
+// newSecret makes a secret of 256 random bits.
+func newSecret() string {
+	b := make([]byte, 32)
+	_, _ = rand.Read(b) // it never fails
+	return hex.EncodeToString(b)
+}

@@ -1,0 +1,373 @@
+package access
+
+import (
+	"context"
+	"crypto/subtle"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/provosthq/provost/host"
+)
+
+// Attempt is what a local administrator signs in with.
+type Attempt struct {
+	Name, Password string
+	// Code is a one-time or a recovery code; empty where there is none.
+	Code string
+}
+
+const (
+	// deviceLasts is how long a browser is known that somebody has signed in at.
+	deviceLasts = 180 * 24 * time.Hour
+	// longestName is in characters.
+	longestName = 100
+)
+
+// SignIn begins a session for a local administrator at the browser that sent r,
+// and ends the one that it had. Whatever of an attempt is wrong, the error is
+// the same [host.Unauthorized]; one who tries too often is told to wait
+// ([host.RateLimited]).
+func (g *Gate) SignIn(w http.ResponseWriter, r *http.Request, a Attempt) error {
+	if !g.isPrivate(r) {
+		return host.Errorf(host.InvalidInput, "a password may be sent over https only: let a proxy with a certificate stand before Provost and set listen.public_url, or sign in on the machine itself")
+	}
+	ctx := r.Context()
+	known, err := g.knownDevice(ctx, g.cookie(r, deviceCookie))
+	if err != nil {
+		return err
+	}
+	paces := g.paces(r, a.Name, known)
+	if wait := g.throttle.wait(paces...); wait > 0 {
+		return &host.Error{Code: host.RateLimited, Message: fmt.Sprintf("too many attempts; try again in %s", max(wait.Round(time.Second), time.Second)), RetryAfter: wait}
+	}
+	admin, err := g.check(ctx, a)
+	if err != nil {
+		if host.CodeOf(err) == host.Unauthorized {
+			g.Logger.WarnContext(ctx, "a sign-in was refused", "address", r.RemoteAddr)
+		}
+		return err
+	}
+	g.throttle.succeeded(paces...)
+	session := &Session{AdministratorId: admin.Id, Name: admin.Name}
+	if known != nil && known.AdministratorId == admin.Id {
+		return g.begin(w, r, session, nil)
+	}
+	device := newSecret()
+	if err := g.begin(w, r, session, func(tx Tx) error {
+		return tx.InsertDevice(ctx, &Device{digest(device), admin.Id, g.Now().UTC().Add(deviceLasts)})
+	}); err != nil {
+		return err
+	}
+	g.setCookie(w, r, deviceCookie, device, deviceLasts)
+	return nil
+}
+
+// knownDevice is the browser of a cookie; nil for one that nobody has signed in
+// at.
+func (g *Gate) knownDevice(ctx context.Context, secret string) (known *Device, err error) {
+	if secret == "" {
+		return nil, nil
+	}
+	err = g.Store.View(ctx, func(tx Tx) error {
+		known, err = tx.Device(ctx, digest(secret))
+		return err
+	})
+	if host.CodeOf(err) == host.NotFound || err == nil && !g.Now().Before(known.ExpiresDate) {
+		return nil, nil
+	}
+	return known, err
+}
+
+// paces are what slows an attempt down: who fails from one address at one name,
+// at many names, and from many addresses at one name. What others do does not
+// slow down a browser that somebody has signed in at.
+func (g *Gate) paces(r *http.Request, name string, known *Device) []pace {
+	if known != nil {
+		return []pace{{key: "device " + known.Digest, free: 5, longest: time.Minute}}
+	}
+	name, from := digest(nameKey(name)), addressKey(r.RemoteAddr)
+	return []pace{
+		{key: "both " + name + " " + from, free: 5, longest: time.Minute},
+		{key: "address " + from, free: 50, longest: 30 * time.Second, shared: true},
+		{key: "name " + name, free: 50, longest: 10 * time.Second, shared: true},
+	}
+}
+
+// addressKey is an address, or the network of one person's where it is IPv6.
+func addressKey(remote string) string {
+	name, _, err := net.SplitHostPort(remote)
+	if err != nil {
+		name = remote
+	}
+	ip, err := netip.ParseAddr(name)
+	if err != nil {
+		return name
+	}
+	if ip = ip.Unmap(); ip.Is6() {
+		p, err := ip.WithZone("").Prefix(64)
+		if err == nil {
+			return p.String()
+		}
+	}
+	return ip.String()
+}
+
+func nameKey(name string) string { return strings.ToLower(strings.TrimSpace(name)) }
+
+// check finds the administrator of an attempt.
+func (g *Gate) check(ctx context.Context, a Attempt) (admin *LocalAdministrator, err error) {
+	wrong := host.Errorf(host.Unauthorized, "the name, the password or the code is wrong")
+	if len(a.Password) > LongestPassword || len(a.Code) > 100 {
+		return nil, wrong
+	}
+	if err := g.Store.View(ctx, func(tx Tx) error {
+		admin, err = tx.Administrator(ctx, a.Name)
+		return err
+	}); host.CodeOf(err) == host.NotFound {
+		admin = new(LocalAdministrator)
+	} else if err != nil {
+		return nil, err
+	}
+	ok, d, err := g.hasher.check(ctx, a.Password, admin.Password)
+	if err != nil {
+		return nil, err
+	}
+	if !ok || nameKey(a.Name) != nameKey(admin.Name) {
+		return nil, wrong
+	}
+	// What is used up is stored before anything is given for it.
+	err = g.Store.Update(ctx, func(tx Tx) error {
+		now := g.Now().UTC()
+		fresh, err := tx.Administrator(ctx, admin.Id)
+		if err != nil {
+			return err
+		}
+		if fresh.Password != admin.Password {
+			return wrong
+		}
+		if err := useCode(fresh, d.key, a.Code, now); err != nil {
+			return err
+		}
+		fresh.LastDate, admin = &now, fresh
+		return tx.UpdateAdministrator(ctx, fresh)
+	})
+	return admin, err
+}
+
+// useCode takes the code that an administrator must give.
+func useCode(admin *LocalAdministrator, key []byte, code string, now time.Time) error {
+	if admin.TOTP == "" {
+		return nil
+	}
+	secret, err := unseal(key, admin.TOTP, admin.Id)
+	if err != nil {
+		return err
+	}
+	at, err := codeStep(secret, code, now, admin.TOTPUsed)
+	if err != nil {
+		return err
+	}
+	if at > 0 {
+		admin.TOTPUsed = at
+		return nil
+	}
+	left, ok := withoutRecovery(admin.Recovery, code)
+	if !ok {
+		return host.Errorf(host.Unauthorized, "the name, the password or the code is wrong")
+	}
+	admin.Recovery = left
+	return nil
+}
+
+// begin stores a session and gives it to the browser, whose last one ends.
+func (g *Gate) begin(w http.ResponseWriter, r *http.Request, s *Session, also func(Tx) error) error {
+	ctx, now, secret := r.Context(), g.Now().UTC(), newSecret()
+	lifetime := g.settings.Load().Lifetime
+	s.Id, s.Digest, s.CreatedDate, s.LastDate, s.ExpiresDate = host.NewID(), digest(secret), now, now, now.Add(lifetime)
+	before := g.cookie(r, sessionCookie)
+	err := g.Store.Update(ctx, func(tx Tx) error {
+		if before != "" {
+			if old, err := tx.SessionByDigest(ctx, digest(before)); err == nil {
+				if err := tx.DeleteSession(ctx, old.Id); err != nil {
+					return err
+				}
+			} else if host.CodeOf(err) != host.NotFound {
+				return err
+			}
+		}
+		if err := tx.InsertSession(ctx, s); err != nil {
+			return err
+		}
+		who, err := g.subjectOf(ctx, tx, s)
+		if err != nil {
+			return err
+		}
+		if who == nil {
+			return host.Errorf(host.PermissionDenied, "you have no role here; somebody who manages access must give you one")
+		}
+		if also != nil {
+			if err := also(tx); err != nil {
+				return err
+			}
+		}
+		return tx.Audit(WithSubject(ctx, who), host.AuditSessionBegin, host.AuditObject{Kind: "session", Name: s.Id}, nil)
+	})
+	if err == nil {
+		g.setCookie(w, r, sessionCookie, secret, lifetime)
+	}
+	return err
+}
+
+// SignOut ends the session of the browser that sent r, or with everywhere all of
+// that person.
+func (g *Gate) SignOut(w http.ResponseWriter, r *http.Request, everywhere bool) error {
+	ctx, s := r.Context(), SubjectOf(r.Context())
+	g.setCookie(w, r, sessionCookie, "", 0)
+	if s == nil || s.SessionId == "" {
+		return nil
+	}
+	return g.Store.Update(ctx, func(tx Tx) error {
+		list, err := tx.Sessions(ctx)
+		if err != nil {
+			return err
+		}
+		for _, one := range list {
+			if one.Id != s.SessionId && !(everywhere && s.owns(one)) {
+				continue
+			}
+			if err := g.endSession(ctx, tx, one); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// owns tells whether a session is of the same person.
+func (s *Subject) owns(one *Session) bool {
+	switch {
+	case s.AdministratorId != "":
+		return s.AdministratorId == one.AdministratorId
+	case s.UserId != "":
+		return s.UserId == one.UserId
+	default:
+		return s.Subject != "" && s.Subject == one.Subject && one.AdministratorId == ""
+	}
+}
+
+func (g *Gate) endSession(ctx context.Context, tx Tx, s *Session) error {
+	if err := tx.DeleteSession(ctx, s.Id); err != nil {
+		return err
+	}
+	return tx.Audit(ctx, host.AuditSessionEnd, host.AuditObject{Kind: "session", Name: s.Id}, nil)
+}
+
+// OfferSetup writes the token that the first administrator is made with, while
+// nobody can sign in; it says whether it did. At an address other than a
+// loopback one nothing else is answered until then.
+func (g *Gate) OfferSetup(ctx context.Context) (bool, error) {
+	set, err := g.IsSetUp(ctx)
+	if err != nil {
+		return false, err
+	}
+	if set {
+		return false, g.dropBootstrap()
+	}
+	secret := newSecret()
+	if err := g.dropBootstrap(); err != nil {
+		return false, err
+	}
+	f, err := os.OpenFile(g.Bootstrap, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return false, host.Errorf(host.Unavailable, "the token of the first administrator can't be written: %w", err)
+	}
+	if _, err := f.WriteString(secret + "\n"); err != nil {
+		_ = f.Close() // the first error is told
+		return false, host.Errorf(host.Unavailable, "the token of the first administrator can't be written: %w", err)
+	}
+	d := digest(secret)
+	g.bootstrap.Store(&d)
+	return true, f.Close()
+}
+
+func (g *Gate) dropBootstrap() error {
+	g.bootstrap.Store(nil)
+	if err := os.Remove(g.Bootstrap); err != nil && !os.IsNotExist(err) {
+		return host.Errorf(host.Unavailable, "the token of the first administrator can't be removed: %w", err)
+	}
+	return nil
+}
+
+// SetUp makes the first administrator, with the token of [Gate.OfferSetup], and
+// begins a session.
+func (g *Gate) SetUp(w http.ResponseWriter, r *http.Request, token, name, password string) error {
+	if !g.isPrivate(r) {
+		return host.Errorf(host.InvalidInput, "a password may be sent over https only: let a proxy with a certificate stand before Provost and set listen.public_url, or run provost admin create on the machine itself")
+	}
+	want := g.bootstrap.Load()
+	none := digest("")
+	if want == nil {
+		want = &none
+	}
+	token = strings.TrimSpace(token)
+	if subtle.ConstantTimeCompare([]byte(digest(token)), []byte(*want)) != 1 || token == "" {
+		return &host.Error{Code: host.Unauthorized, Field: "token", Message: "this is not the token that stands in bootstrap.token, in the data directory"}
+	}
+	ctx := r.Context()
+	a, err := g.newAdministrator(ctx, name, password)
+	if err != nil {
+		return err
+	}
+	me := &Subject{Kind: Person, Name: a.Name, AdministratorId: a.Id, Grants: []Grant{{Role: Administrator}}}
+	err = g.Store.Update(ctx, func(tx Tx) error {
+		if err := tx.LockAccess(ctx); err != nil {
+			return err
+		}
+		if list, err := tx.Administrators(ctx); err != nil || len(list) > 0 {
+			if err == nil {
+				err = host.Errorf(host.Conflict, "there is an administrator already; sign in")
+			}
+			return err
+		}
+		return g.insertAdministrator(WithSubject(ctx, me), tx, a)
+	})
+	if err == nil {
+		err = g.dropBootstrap()
+	}
+	if err == nil {
+		err = g.begin(w, r, &Session{AdministratorId: a.Id, Name: a.Name}, nil)
+	}
+	return err
+}
+
+// newAdministrator checks the name and the password of one who is to be.
+func (g *Gate) newAdministrator(ctx context.Context, name, password string) (*LocalAdministrator, error) {
+	name = strings.TrimSpace(name)
+	if name == "" || utf8.RuneCountInString(name) > longestName || strings.ContainsAny(name, "()") || strings.ContainsFunc(name, unicode.IsControl) {
+		return nil, &host.Error{Code: host.InvalidInput, Field: "name", Message: fmt.Sprintf("the name must have 1 to %d characters, and no brackets", longestName)}
+	}
+	if err := checkNewPassword(name, password); err != nil {
+		return nil, err
+	}
+	hash, _, err := g.hasher.hash(ctx, password)
+	return &LocalAdministrator{Id: host.NewID(), Name: name, Password: hash}, err
+}
+
+func (g *Gate) insertAdministrator(ctx context.Context, tx Tx, a *LocalAdministrator) error {
+	a.CreatedBy, a.CreatedDate = host.ActorOf(ctx), g.Now().UTC()
+	if err := tx.InsertAdministrator(ctx, a); err != nil {
+		return err
+	}
+	return tx.Audit(ctx, host.AuditAdministratorCreate, administratorObject(a), nil)
+}
+
+func administratorObject(a *LocalAdministrator) host.AuditObject {
+	return host.AuditObject{Kind: "administrator", Name: a.Id}
+}
