@@ -111,6 +111,7 @@ func (c *Config) check() []Problem {
 	for i := range c.Apps {
 		c.checkApp(&k, &c.Apps[i], entryKey("apps", c.Apps[i].Name, i))
 	}
+	c.checkAccess(&k)
 	c.checkTracing(&k)
 	k.rate("log.plugin_lines", c.Log.PluginLines)
 	var plugins []string

@@ -26,6 +26,7 @@ type Config struct {
 	DataDir     string       `yaml:"data_dir" default:"data" path:"dir" doc:"Directory for the SQLite database, the socket and the cache of compiled connectors. A relative path begins at the configuration file."`
 	Listen      Listen       `yaml:"listen" doc:"Where the daemon listens."`
 	Metrics     Metrics      `yaml:"metrics" doc:"Who may scrape the metrics."`
+	Access      Access       `yaml:"access" doc:"Who may do what, and how people sign in."`
 	Log         Log          `yaml:"log" doc:"What is logged."`
 	Secrets     Secrets      `yaml:"secrets" doc:"The identity that opens sealed secrets."`
 	Users       Users        `yaml:"users" doc:"The organisation's people."`

@@ -34,7 +34,7 @@ var mayImport = map[string][]string{
 	"host/provision": {"host", "host/tracing", "pdk"},
 	"host/reconcile": {"host", "host/tracing", "pdk"},
 	"host/plan":      {"host", "pdk"},
-	"host/store":     {"host", "pdk"},
+	"host/store":     {"host", "host/access", "pdk"},
 	"host/queue":     {"host"},
 	"host/access":    {"host"},
 	"host/api":       {"host", "host/access"},

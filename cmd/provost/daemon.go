@@ -57,6 +57,7 @@ type daemon struct {
 	reconcile *reconcile.Engine
 	plan      *plan.Engine
 	notices   *notice.Board
+	gate      *access.Gate
 	tracing   atomic.Pointer[traced]
 	metrics   *metrics.Metrics
 	registry  *prometheus.Registry
@@ -145,6 +146,7 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 	d.reconcile = reconcile.New(reconcile.Options{Store: reconcileStore{s}, Connectors: d, Logger: log,
 		Rules: func(app string) (reconcile.Rules, error) { return d.rulesOf(app) }, Targets: targets{d}, Observe: runObserver{d}})
 	d.plan = plan.New(plan.Options{Store: planStore{s}, Logger: log, Rules: func(app string) (plan.Rules, error) { return d.rulesOf(app) }})
+	d.gate = d.newGate(cfg)
 	d.notices = notice.New(notice.Options{Store: noticeStore{d.store}, Logger: log})
 	if d.queue, err = queue.New(ctx, d.store.DB(), d.store.Dialect(), cfg.Database.URL, queue.Options{Workers: cfg.Workers, ReconcileWorkers: 2, Logger: log}, d.work); err != nil {
 		return nil, err
@@ -386,7 +388,12 @@ func (d *daemon) handler() http.Handler {
 	mux.Handle(console.Path+"/", pages)
 	mux.Handle("GET /{$}", http.RedirectHandler(console.Path, http.StatusSeeOther))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", d.ready)
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if access.SubjectOf(r.Context()) == nil {
+			w = statusOnly{w} // the reasons are for those who are known
+		}
+		d.ready(w, r)
+	})
 	return mux
 }
 
@@ -404,7 +411,7 @@ func serve(ctx context.Context, path string, stderr io.Writer) (err error) {
 	d.path = path
 	defer func() { err = errors.Join(err, d.close(context.WithoutCancel(ctx))) }()
 	d.dropUnfinishedBackups(cfg.DataDir)
-	if err := errors.Join(d.auditRun(ctx, host.AuditDaemonStart), d.start(ctx)); err != nil {
+	if err := errors.Join(d.auditRun(ctx, host.AuditDaemonStart), d.offerSetup(ctx), d.start(ctx)); err != nil {
 		return err
 	}
 	var tasks sync.WaitGroup
@@ -473,18 +480,11 @@ func as(s *access.Subject, next http.Handler) http.Handler {
 }
 
 // loopbackOnly refuses what a web page of elsewhere could send to a loopback
-// address: there is no sign-in yet.
+// address.
 func loopbackOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		name, _, err := net.SplitHostPort(r.Host)
-		if err != nil {
-			name = r.Host
-		}
-		ip := net.ParseIP(name)
-		peer, _, _ := net.SplitHostPort(r.RemoteAddr)
-		from := net.ParseIP(peer)
-		if name != "localhost" && (ip == nil || !ip.IsLoopback()) || from == nil || !from.IsLoopback() || !ownOrigin(r) {
-			http.Error(w, "the API is for this machine only: use 127.0.0.1 or the socket", http.StatusForbidden)
+		if !fromThisMachine(r) {
+			http.Error(w, "this is for this machine only: use 127.0.0.1", http.StatusForbidden)
 			return
 		}
 		next.ServeHTTP(w, r)

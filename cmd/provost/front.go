@@ -152,15 +152,15 @@ func (f *fronts) stop(ctx context.Context) {
 	f.tasks.Wait()
 }
 
-// fromOutside is what is answered at an address: the answer of an authorization
-// comes from a browser that may be anywhere; its state says that it was asked
-// for.
+// fromOutside is what is answered at an address, to those whom the gate knows.
+// The answer of an authorization comes from a browser that may be anywhere; its
+// state says that it was asked for.
 func (d *daemon) fromOutside() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/", loopbackOnly(as(access.Everything(access.Open, "api"), d.handler())))
-	mux.Handle("GET "+api.CallbackPath, d.handler())
+	mux, all := http.NewServeMux(), d.handler()
+	mux.Handle("/", d.identified(all))
+	mux.Handle("GET "+api.CallbackPath, all)
 	mux.HandleFunc("POST "+api.BackupPath, onSocketOnly)
-	return mux
+	return access.Secured(d.gate, http.NewCrossOriginProtection().Handler(mux))
 }
 
 func (d *daemon) newServer(ctx context.Context, h http.Handler) *http.Server {

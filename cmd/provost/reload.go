@@ -18,6 +18,7 @@ import (
 
 	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/access"
 	"github.com/provosthq/provost/host/notice"
 	"github.com/provosthq/provost/host/store"
 	"github.com/provosthq/provost/pdk"
@@ -45,6 +46,8 @@ type change struct {
 	fronts []*door
 	// traces are where traces go.
 	traces *traced
+	// access says who may do what.
+	access access.Settings
 }
 
 // applyWith makes a configuration the one that runs, or changes nothing. It returns
@@ -324,8 +327,9 @@ func (c *change) credentials(ctx context.Context) (back func(), err error) {
 	}
 	channels, problems := c.d.channels(cfg, sealer)
 	traces, wrong := c.d.newTracing(cfg, sealer, c.d.tracing.Load())
-	c.channels, c.traces = channels, traces
-	if problems = append(problems, wrong...); len(problems) > 0 {
+	settings, refused := c.d.accessSettings(cfg, sealer)
+	c.channels, c.traces, c.access = channels, traces, settings
+	if problems = append(append(problems, wrong...), refused...); len(problems) > 0 {
 		return nil, cfg.Locate(problems)
 	}
 	before := c.d.sealer.Swap(sealer)
@@ -428,6 +432,7 @@ func (c *change) take(ctx context.Context) error {
 	c.prepared = nil
 	c.next.refused = refusedBuilds(c.refused)
 	d.notices.Use(c.channels)
+	d.gate.Use(c.access)
 	d.useTracing(ctx, c.traces)
 	d.useLog(c.next.config.Log)
 	d.current.Store(c.next)

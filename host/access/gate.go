@@ -45,8 +45,8 @@ type Tx interface {
 	DeleteAssignment(ctx context.Context, id string) error
 
 	Device(ctx context.Context, digest string) (*Device, error)
-	// InsertDevice drops those that are over.
-	InsertDevice(ctx context.Context, d *Device) error
+	// InsertDevice drops those that are over now.
+	InsertDevice(ctx context.Context, d *Device, now time.Time) error
 
 	// LockAccess lets one transaction at a time change who may what.
 	LockAccess(ctx context.Context) error

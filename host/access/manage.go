@@ -354,7 +354,7 @@ func (g *Gate) Sessions(ctx context.Context, own bool) (list []*Session, err err
 		return err
 	})
 	now, me := g.Now(), SubjectOf(ctx)
-	return slices.DeleteFunc(list, func(s *Session) bool { return g.isOver(s, now) || own && (me == nil || !me.owns(s)) }), err
+	return slices.DeleteFunc(list, func(s *Session) bool { return g.isOver(s, now) || own && (me == nil || !me.Owns(s)) }), err
 }
 
 // EndSession ends a session: one's own, or with ManageAccess anybody's.
@@ -366,7 +366,7 @@ func (g *Gate) EndSession(ctx context.Context, id string) error {
 			return err
 		}
 		i := slices.IndexFunc(list, func(s *Session) bool { return s.Id == id })
-		if i < 0 || me == nil || !me.MayAt(ManageAccess, "") && !me.owns(list[i]) {
+		if i < 0 || me == nil || !me.MayAt(ManageAccess, "") && !me.Owns(list[i]) {
 			return host.Errorf(host.NotFound, "there is no session %q", id)
 		}
 		return g.endSession(ctx, tx, list[i])

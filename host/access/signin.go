@@ -61,7 +61,7 @@ func (g *Gate) SignIn(w http.ResponseWriter, r *http.Request, a Attempt) error {
 	}
 	device := newSecret()
 	if err := g.begin(w, r, session, func(tx Tx) error {
-		return tx.InsertDevice(ctx, &Device{digest(device), admin.Id, g.Now().UTC().Add(deviceLasts)})
+		return tx.InsertDevice(ctx, &Device{digest(device), admin.Id, g.Now().UTC().Add(deviceLasts)}, g.Now().UTC())
 	}); err != nil {
 		return err
 	}
@@ -239,7 +239,7 @@ func (g *Gate) SignOut(w http.ResponseWriter, r *http.Request, everywhere bool) 
 			return err
 		}
 		for _, one := range list {
-			if one.Id != s.SessionId && !(everywhere && s.owns(one)) {
+			if one.Id != s.SessionId && !(everywhere && s.Owns(one)) {
 				continue
 			}
 			if err := g.endSession(ctx, tx, one); err != nil {
@@ -250,8 +250,8 @@ func (g *Gate) SignOut(w http.ResponseWriter, r *http.Request, everywhere bool) 
 	})
 }
 
-// owns tells whether a session is of the same person.
-func (s *Subject) owns(one *Session) bool {
+// Owns tells whether a session is of the same person.
+func (s *Subject) Owns(one *Session) bool {
 	switch {
 	case s.AdministratorId != "":
 		return s.AdministratorId == one.AdministratorId

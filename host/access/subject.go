@@ -54,7 +54,7 @@ type Subject struct {
 	// AdministratorId is of a local administrator, Subject what an OpenID provider
 	// calls a person; each is empty for others.
 	AdministratorId, Subject string
-	Grants    []Grant
+	Grants                   []Grant
 }
 
 // Everything is a subject that may all.

@@ -42,8 +42,8 @@ func withActor(next http.Handler) http.Handler {
 	})
 }
 
-// refuse answers with the problem of an error.
-func refuse(w http.ResponseWriter, _ *http.Request, err *host.Error) {
+// Refuse answers with the problem of an error.
+func Refuse(w http.ResponseWriter, _ *http.Request, err error) {
 	p := problem(err)
 	switch {
 	case p.Status == http.StatusUnauthorized:
@@ -55,3 +55,5 @@ func refuse(w http.ResponseWriter, _ *http.Request, err *host.Error) {
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p) // who does not read it has gone
 }
+
+func refuse(w http.ResponseWriter, r *http.Request, err *host.Error) { Refuse(w, r, err) }

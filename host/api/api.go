@@ -140,6 +140,7 @@ func handlers(s Service, version string) *routes {
 	objects(a, s)
 	runs(a, s)
 	logs(a, s)
+	accessRoutes(a, s)
 	mux.HandleFunc("POST /api/v1/users/import", importUsers(s))
 	mux.HandleFunc("POST "+BackupPath, backup(s))
 	mux.HandleFunc("POST /api/v1/apps/{app}/accounts/import", importAccounts(s))

@@ -22,6 +22,8 @@ var (
 	// destroy is for what can't be had back.
 	destroy = access.All(access.OperateHost, access.ModifyAllData)
 	trail   = access.All(access.ViewAudit)
+	// manageAccess is to see and to say who may do what.
+	manageAccess = access.All(access.ManageAccess)
 )
 
 // Rules says of each route of the API who may call it. A route without a rule
@@ -160,4 +162,21 @@ var Rules = access.Rules{
 	{Route: "GET /api/v1/audit/export", Need: trail},
 	// A command tells what it has changed in the files of this machine.
 	{Route: "POST /api/v1/audit/declarations", Need: destroy},
+
+	{Route: "GET /api/v1/access/me", Need: signedIn},
+	{Route: "GET /api/v1/access/roles", Need: signedIn},
+	{Route: "GET /api/v1/access/tokens", Need: manageAccess},
+	{Route: "POST /api/v1/access/tokens", Need: manageAccess},
+	{Route: "DELETE /api/v1/access/tokens/{name}", Need: manageAccess},
+	{Route: "GET /api/v1/access/administrators", Need: manageAccess},
+	{Route: "POST /api/v1/access/administrators", Need: manageAccess},
+	{Route: "DELETE /api/v1/access/administrators/{name}", Need: manageAccess},
+	{Route: "POST /api/v1/access/administrators/{name}/reset-password", Need: manageAccess},
+	{Route: "POST /api/v1/access/administrators/{name}/reset-totp", Need: manageAccess},
+	// One's own sessions are shown, and may be ended, to anybody.
+	{Route: "GET /api/v1/access/sessions", Need: signedIn},
+	{Route: "DELETE /api/v1/access/sessions/{id}", Need: signedIn},
+	{Route: "GET /api/v1/access/assignments", Need: manageAccess},
+	{Route: "POST /api/v1/access/assignments", Need: manageAccess},
+	{Route: "DELETE /api/v1/access/assignments/{id}", Need: manageAccess},
 }

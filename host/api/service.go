@@ -27,6 +27,7 @@ type Service interface {
 	CheckService
 	SettingService
 	ObjectService
+	AccessService
 
 	Status(ctx context.Context) (Status, error)
 

@@ -62,24 +62,7 @@ func Handler(o Options) http.Handler {
 	if err != nil { // only for options that contradict each other
 		panic(err)
 	}
-	return secured(compress(http.NewCrossOriginProtection().Handler(guarded)))
-}
-
-// secured sets the headers of every answer: nothing runs or is shown that is not
-// ours, nobody frames it, and what is on a page is kept nowhere.
-func secured(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("X-Frame-Options", "DENY")
-		h.Set("Referrer-Policy", "same-origin")
-		h.Set("Cross-Origin-Opener-Policy", "same-origin-allow-popups")
-		h.Set("Cross-Origin-Resource-Policy", "same-origin")
-		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
-		h.Set("Cache-Control", "no-store")
-		next.ServeHTTP(w, r)
-	})
+	return compress(http.NewCrossOriginProtection().Handler(guarded))
 }
 
 // mostFormBytes bounds a form.

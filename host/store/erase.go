@@ -68,6 +68,11 @@ func (t *Tx) Erase(ctx context.Context, u *host.User, actor string, now time.Tim
 		{"UPDATE authorizations SET granted_by = ? WHERE granted_by = ?", []any{erased, u.Username}},
 		{"UPDATE authorizations SET principal = ? WHERE principal <> '' AND principal IN (?)", []any{erased, bun.List([]string{u.Username, u.Email})}},
 		{"UPDATE erasures SET actor = ? WHERE actor = ?", []any{erased, u.Username}},
+		{"DELETE FROM sessions WHERE user_id = ?", []any{u.Id}},
+		{"DELETE FROM assignments WHERE user_id = ?", []any{u.Id}},
+		{"UPDATE assignments SET created_by = ? WHERE created_by = ?", []any{erased, u.Username}},
+		{"UPDATE api_tokens SET created_by = ? WHERE created_by = ?", []any{erased, u.Username}},
+		{"UPDATE local_administrators SET created_by = ? WHERE created_by = ?", []any{erased, u.Username}},
 		{"DELETE FROM user_apps WHERE user_id = ?", []any{u.Id}},
 		{"DELETE FROM users WHERE id = ?", []any{u.Id}},
 	} {

@@ -69,6 +69,8 @@ func mark(ctx context.Context, db *sql.DB, dialect string, r Restoration) (m Mar
 	m.Runs = do(4, "UPDATE user_provisioning_requests SET paused = TRUE WHERE operation = 'Reconcile' AND state IN ("+quoted(open)+")")
 	do(1, "DELETE FROM worker_leases")
 	m.Authorizations = do(12, "UPDATE authorizations SET lease_holder = ?, lease_until = ? WHERE sealed <> ''", host.LeaseOfRestored, r.Date)
+	do(22, "DELETE FROM sessions") // some were ended since
+	do(22, "DELETE FROM devices")
 	do(restoredSince, "INSERT INTO restorations (taken_date, restored_date, actor, source) VALUES (?, ?, ?, ?)", r.Taken, r.Date, r.Actor, r.Source)
 	if err != nil {
 		return m, fmt.Errorf("mark the restored database: %w", err)

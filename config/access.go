@@ -1,0 +1,89 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Access says how people sign in and what they may do.
+type Access struct {
+	OIDC     *OIDC      `yaml:"oidc" doc:"An OpenID Connect provider that people sign in at."`
+	Roles    []RoleFor  `yaml:"roles" doc:"Roles that people have, besides those that provost role assign gives."`
+	Sessions SessionFor `yaml:"sessions" doc:"How long somebody stays signed in."`
+}
+
+// OIDC is an OpenID Connect provider, and what we are to it. Its client is
+// registered with listen.public_url and /console/sign-in/callback.
+type OIDC struct {
+	Issuer       string   `yaml:"issuer" required:"true" doc:"The provider's issuer URL; its configuration is below it."`
+	ClientID     string   `yaml:"client_id" required:"true" doc:"Id of our client."`
+	ClientSecret Secret   `yaml:"client_secret" doc:"The client's secret; without it the client is public, and PKCE alone protects the sign-in."`
+	Label        string   `yaml:"label" doc:"What people call the provider; without it the issuer's host."`
+	Scopes       []string `yaml:"scopes" doc:"What is asked for; without any: openid, profile, email, groups."`
+	GroupsClaim  string   `yaml:"groups_claim" default:"groups" doc:"The claim that has a person's groups."`
+	UserClaim    string   `yaml:"user_claim" default:"preferred_username" doc:"The claim that has the username of the user that a person is. It must be one that people can't change themselves; email counts only where it is verified."`
+	CA           string   `yaml:"ca" path:"file" doc:"PEM file with the authorities to trust, in place of the system's."`
+}
+
+// RoleFor gives a role to people and groups.
+type RoleFor struct {
+	Role       string   `yaml:"role" required:"true" enum:"administrator,app-owner,approver,auditor,operator,read-only" doc:"The role."`
+	Apps       []string `yaml:"apps" doc:"For these apps only; an app-owner has some."`
+	Users      []string `yaml:"users" doc:"Usernames or ids of users."`
+	Groups     []string `yaml:"groups" doc:"Names of groups of this configuration."`
+	OIDCGroups []string `yaml:"oidc_groups" doc:"Groups that the provider tells of."`
+}
+
+// SessionFor bounds a session.
+type SessionFor struct {
+	Idle     time.Duration `yaml:"idle" default:"1h" doc:"Since its last use."`
+	Lifetime time.Duration `yaml:"lifetime" default:"12h" doc:"Since the sign-in."`
+}
+
+func (c *Config) checkAccess(k *checker) {
+	for name, d := range map[string]time.Duration{"idle": c.Access.Sessions.Idle, "lifetime": c.Access.Sessions.Lifetime} {
+		if d < time.Minute || d > 30*24*time.Hour {
+			k.fail("access.sessions."+name, "%s is not between a minute and 30 days", d)
+		}
+	}
+	if o := c.Access.OIDC; o != nil {
+		k.secrets("access.oidc", reflect.ValueOf(o).Elem())
+		k.link("access.oidc.issuer", o.Issuer)
+		if u, err := url.Parse(o.Issuer); err == nil && u.Scheme == "http" && !loopback(u.Hostname()) {
+			k.fail("access.oidc.issuer", "must be https://: whoever stands between could sign in as anybody")
+		}
+		if len(o.Scopes) > 0 && !slices.Contains(o.Scopes, "openid") {
+			k.fail("access.oidc.scopes", "must have openid")
+		}
+	}
+	var groups []string
+	for _, g := range c.Groups {
+		groups = append(groups, g.Name)
+	}
+	for i, r := range c.Access.Roles {
+		key := fmt.Sprintf("access.roles[%d]", i)
+		for j, name := range r.Groups {
+			k.named(fmt.Sprintf("%s.groups[%d]", key, j), "group", name, groups)
+		}
+		switch {
+		case len(r.Users)+len(r.Groups)+len(r.OIDCGroups) == 0:
+			k.fail(key, "is for nobody; give users, groups or oidc_groups")
+		case len(r.OIDCGroups) > 0 && c.Access.OIDC == nil:
+			k.fail(key+".oidc_groups", "are told by a provider, and there is none; give access.oidc")
+		case r.Role == "app-owner" && len(r.Apps) == 0:
+			k.fail(key+".apps", "is missing; an app-owner is one of some apps")
+		case r.Role == "administrator" && len(r.Apps) > 0:
+			k.fail(key+".apps", "is for the other roles; who may all for some apps is their app-owner")
+		}
+	}
+}
+
+func loopback(name string) bool {
+	ip := net.ParseIP(name)
+	return strings.EqualFold(name, "localhost") || ip != nil && ip.IsLoopback()
+}
