@@ -173,7 +173,7 @@ func (g *Gate) byToken(ctx context.Context, text string) (*Subject, error) {
 	if found.LastDate == nil || now.Sub(*found.LastDate) >= touchEvery {
 		g.touch(ctx, func(tx Tx) error { return tx.TouchAPIToken(ctx, found.Id, now.UTC()) })
 	}
-	return &Subject{Kind: Token, Name: found.Name, Grants: found.Grants}, nil
+	return &Subject{Kind: Token, Name: found.Name, Rights: found.Rights}, nil
 }
 
 // touch notes a use; where that can't be, it is used all the same.
@@ -220,7 +220,7 @@ func (g *Gate) subjectOf(ctx context.Context, tx Tx, session *Session) (*Subject
 		if err != nil {
 			return nil, err
 		}
-		s.Name, s.AdministratorId, s.Grants = a.Name, a.Id, []Grant{{Role: Administrator}}
+		s.Name, s.AdministratorId, s.Rights = a.Name, a.Id, []Right{{Role: Administrator}}
 		return s, nil
 	}
 	settings := g.settings.Load()
@@ -242,29 +242,29 @@ func (g *Gate) subjectOf(ctx context.Context, tx Tx, session *Session) (*Subject
 	if err != nil {
 		return nil, err
 	}
-	s.Subject, s.Grants = session.Subject, grantsOf(u, session.Groups, settings.Groups, append(slices.Clone(settings.Assigned), stored...))
-	if len(s.Grants) == 0 {
+	s.Subject, s.Rights = session.Subject, rightsOf(u, session.Groups, settings.Groups, append(slices.Clone(settings.Assigned), stored...))
+	if len(s.Rights) == 0 {
 		return nil, nil
 	}
 	return s, nil
 }
 
-// grantsOf are the roles of a person: of the user, nil for none, and of the
+// rightsOf are the roles of a person: of the user, nil for none, and of the
 // groups that the provider tells of. A user may always decide what is the
 // user's to decide.
-func grantsOf(u *host.User, told []string, groups map[string][]string, all []*Assignment) (grants []Grant) {
+func rightsOf(u *host.User, told []string, groups map[string][]string, all []*Assignment) (rights []Right) {
 	is := func(name string) bool {
 		return u != nil && name != "" && (name == u.Id || strings.EqualFold(name, u.Username))
 	}
 	for _, a := range all {
 		if is(a.User) || a.Group != "" && slices.ContainsFunc(groups[a.Group], is) || a.OIDCGroup != "" && slices.Contains(told, a.OIDCGroup) {
-			grants = append(grants, Grant{Role: a.Role, Apps: a.Apps})
+			rights = append(rights, Right{Role: a.Role, Apps: a.Apps})
 		}
 	}
-	if u != nil && !slices.ContainsFunc(grants, func(g Grant) bool { return g.Role == Approver && g.Apps == nil }) {
-		grants = append(grants, Grant{Role: Approver})
+	if u != nil && !slices.ContainsFunc(rights, func(g Right) bool { return g.Role == Approver && g.Apps == nil }) {
+		rights = append(rights, Right{Role: Approver})
 	}
-	return grants
+	return rights
 }
 
 // newSecret makes a secret of 256 random bits.

@@ -315,7 +315,7 @@ func TestAOneTimeCodeIsAskedForAndTakenOnce(t *testing.T) {
 func TestATokenIsForWhatItWasGivenForUntilItExpires(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, url string) {
 		p := newPlace(t, url)
-		spec := access.TokenSpec{Name: "nightly", Until: p.now.Add(24 * time.Hour), Grants: []access.Grant{{Role: access.AppOwner, Apps: []string{"acme"}}}}
+		spec := access.TokenSpec{Name: "nightly", Until: p.now.Add(24 * time.Hour), Rights: []access.Right{{Role: access.AppOwner, Apps: []string{"acme"}}}}
 		made, text, err := p.CreateToken(p.owner(), spec)
 		require.NoError(t, err)
 		ask := func(text string) (*access.Subject, error) {
@@ -343,9 +343,9 @@ func TestATokenIsForWhatItWasGivenForUntilItExpires(t *testing.T) {
 		_, err = ask(text)
 		require.Equal(t, host.Unauthorized, host.CodeOf(err), "it was revoked")
 		for _, bad := range []access.TokenSpec{
-			{Name: "", Until: spec.Until, Grants: spec.Grants}, {Name: "a", Until: p.now, Grants: spec.Grants}, {Name: "a", Until: p.now.AddDate(2, 0, 0), Grants: spec.Grants},
-			{Name: "a", Until: spec.Until}, {Name: "a", Until: spec.Until, Grants: []access.Grant{{Role: "king"}}}, {Name: "a", Until: spec.Until, Grants: []access.Grant{{Role: access.AppOwner}}},
-			{Name: "a", Until: spec.Until, Grants: []access.Grant{{Role: access.Auditor, Apps: []string{}}}}, {Name: "administrator (x)", Until: spec.Until, Grants: spec.Grants},
+			{Name: "", Until: spec.Until, Rights: spec.Rights}, {Name: "a", Until: p.now, Rights: spec.Rights}, {Name: "a", Until: p.now.AddDate(2, 0, 0), Rights: spec.Rights},
+			{Name: "a", Until: spec.Until}, {Name: "a", Until: spec.Until, Rights: []access.Right{{Role: "king"}}}, {Name: "a", Until: spec.Until, Rights: []access.Right{{Role: access.AppOwner}}},
+			{Name: "a", Until: spec.Until, Rights: []access.Right{{Role: access.Auditor, Apps: []string{}}}}, {Name: "administrator (x)", Until: spec.Until, Rights: spec.Rights},
 		} {
 			_, _, err := p.CreateToken(p.owner(), bad)
 			require.Equal(t, host.InvalidInput, host.CodeOf(err), bad)
@@ -356,17 +356,17 @@ func TestATokenIsForWhatItWasGivenForUntilItExpires(t *testing.T) {
 func TestNobodyGivesMoreThanHeHas(t *testing.T) {
 	p := newPlace(t, "sqlite://"+filepath.Join(t.TempDir(), "a.db"))
 	p.administrator("ada")
-	some := access.WithSubject(t.Context(), &access.Subject{Kind: access.Token, Name: "some", Grants: []access.Grant{
+	some := access.WithSubject(t.Context(), &access.Subject{Kind: access.Token, Name: "some", Rights: []access.Right{
 		{Permissions: []access.Permission{access.ManageAccess, access.ViewSetup}}, {Role: access.AppOwner, Apps: []string{"acme"}}}})
-	token := func(g access.Grant) error {
-		_, _, err := p.CreateToken(some, access.TokenSpec{Name: "n", Until: p.now.Add(time.Hour), Grants: []access.Grant{g}})
+	token := func(g access.Right) error {
+		_, _, err := p.CreateToken(some, access.TokenSpec{Name: "n", Until: p.now.Add(time.Hour), Rights: []access.Right{g}})
 		return err
 	}
-	require.NoError(t, token(access.Grant{Role: access.ReadOnly}))
-	require.NoError(t, token(access.Grant{Role: access.AppOwner, Apps: []string{"acme"}}))
-	require.Equal(t, host.PermissionDenied, host.CodeOf(token(access.Grant{Role: access.AppOwner, Apps: []string{"acme", "other"}})))
-	require.Equal(t, host.PermissionDenied, host.CodeOf(token(access.Grant{Role: access.Administrator})))
-	require.Equal(t, host.PermissionDenied, host.CodeOf(token(access.Grant{Permissions: []access.Permission{access.OperateHost}})))
+	require.NoError(t, token(access.Right{Role: access.ReadOnly}))
+	require.NoError(t, token(access.Right{Role: access.AppOwner, Apps: []string{"acme"}}))
+	require.Equal(t, host.PermissionDenied, host.CodeOf(token(access.Right{Role: access.AppOwner, Apps: []string{"acme", "other"}})))
+	require.Equal(t, host.PermissionDenied, host.CodeOf(token(access.Right{Role: access.Administrator})))
+	require.Equal(t, host.PermissionDenied, host.CodeOf(token(access.Right{Permissions: []access.Permission{access.OperateHost}})))
 	_, err := p.AssignRole(some, access.Assignment{Role: access.Administrator, OIDCGroup: "all"})
 	require.Equal(t, host.PermissionDenied, host.CodeOf(err))
 	_, err = p.CreateAdministrator(some, "eve", password)
@@ -404,7 +404,9 @@ func TestTheFirstAdministratorIsMadeWithTheTokenOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	results := make([]error, 4)
 	for i := range results {
-		wg.Go(func() { results[i] = p.SetUp(httptest.NewRecorder(), p.request(), string(text), fmt.Sprintf("ada%d", i), password) })
+		wg.Go(func() {
+			results[i] = p.SetUp(httptest.NewRecorder(), p.request(), string(text), fmt.Sprintf("ada%d", i), password)
+		})
 	}
 	wg.Wait()
 	made := 0

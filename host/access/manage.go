@@ -17,7 +17,7 @@ import (
 
 // CreateAdministrator makes a local administrator.
 func (g *Gate) CreateAdministrator(ctx context.Context, name, password string) (*LocalAdministrator, error) {
-	if err := mayGive(ctx, Grant{Role: Administrator}); err != nil {
+	if err := mayGive(ctx, Right{Role: Administrator}); err != nil {
 		return nil, err
 	}
 	a, err := g.newAdministrator(ctx, name, password)
@@ -32,9 +32,9 @@ func (g *Gate) CreateAdministrator(ctx context.Context, name, password string) (
 }
 
 // mayGive refuses to let somebody give more than he has.
-func mayGive(ctx context.Context, grants ...Grant) error {
+func mayGive(ctx context.Context, rights ...Right) error {
 	s := SubjectOf(ctx)
-	for _, g := range grants {
+	for _, g := range rights {
 		if !s.Covers(g) {
 			return host.Errorf(host.PermissionDenied, "nobody gives more than he may himself")
 		}
@@ -99,7 +99,7 @@ func (g *Gate) ResetTOTP(ctx context.Context, idOrName string) error {
 }
 
 func (g *Gate) changeAdministrator(ctx context.Context, idOrName string, action host.AuditAction, do func(Tx, *LocalAdministrator) error) error {
-	if err := mayGive(ctx, Grant{Role: Administrator}); err != nil {
+	if err := mayGive(ctx, Right{Role: Administrator}); err != nil {
 		return err
 	}
 	return g.Store.Update(ctx, func(tx Tx) error {
@@ -245,7 +245,7 @@ func (g *Gate) changeOwn(ctx context.Context, password string, action host.Audit
 // TokenSpec says what token is wanted.
 type TokenSpec struct {
 	Name   string    `json:"name" minLength:"1" maxLength:"100"`
-	Grants []Grant   `json:"grants" minItems:"1" maxItems:"50"`
+	Rights []Right   `json:"rights" minItems:"1" maxItems:"50"`
 	Until  time.Time `json:"until" doc:"When it expires, a year from now at most"`
 }
 
@@ -266,31 +266,31 @@ func (g *Gate) CreateToken(ctx context.Context, spec TokenSpec) (t *APIToken, te
 		return nil, "", field("until", "the token would have expired already")
 	case spec.Until.After(now.Add(longestToken)):
 		return nil, "", field("until", "a token lasts for a year at most")
-	case len(spec.Grants) == 0:
-		return nil, "", field("grants", "the token would be for nothing; give a role or permissions")
+	case len(spec.Rights) == 0:
+		return nil, "", field("rights", "the token would be for nothing; give a role or permissions")
 	}
-	for i, grant := range spec.Grants {
-		if err := checkGrant(grant); err != nil {
-			return nil, "", field(fmt.Sprintf("grants[%d]", i), "%s", err)
+	for i, right := range spec.Rights {
+		if err := checkRight(right); err != nil {
+			return nil, "", field(fmt.Sprintf("rights[%d]", i), "%s", err)
 		}
 	}
-	if err := mayGive(ctx, spec.Grants...); err != nil {
+	if err := mayGive(ctx, spec.Rights...); err != nil {
 		return nil, "", err
 	}
 	prefix, secret := newSecret()[:prefixLength], newSecret()
-	t = &APIToken{Id: host.NewID(), Name: name, Prefix: prefix, Digest: digest(secret), Grants: spec.Grants,
+	t = &APIToken{Id: host.NewID(), Name: name, Prefix: prefix, Digest: digest(secret), Rights: spec.Rights,
 		CreatedBy: host.ActorOf(ctx), CreatedDate: now, ExpiresDate: spec.Until.UTC().Truncate(time.Second)}
 	err = g.Store.Update(ctx, func(tx Tx) error {
 		if err := tx.InsertAPIToken(ctx, t); err != nil {
 			return err
 		}
-		return tx.Audit(ctx, host.AuditTokenCreate, host.AuditObject{Kind: "token", Name: t.Prefix}, map[string]any{"grants": t.Grants, "until": t.ExpiresDate})
+		return tx.Audit(ctx, host.AuditTokenCreate, host.AuditObject{Kind: "token", Name: t.Prefix}, map[string]any{"rights": t.Rights, "until": t.ExpiresDate})
 	})
 	return t, tokenStart + prefix + "_" + secret, err
 }
 
-// checkGrant refuses what is no grant.
-func checkGrant(g Grant) error {
+// checkRight refuses what is no right.
+func checkRight(g Right) error {
 	role, ok := RoleNamed(g.Role)
 	for _, p := range g.Permissions {
 		if !IsPermission(p) {
@@ -395,7 +395,7 @@ func (g *Gate) AssignRole(ctx context.Context, a Assignment) (*Assignment, error
 	if err := CheckAssignment(&a); err != nil {
 		return nil, err
 	}
-	if err := mayGive(ctx, Grant{Role: a.Role, Apps: a.Apps}); err != nil {
+	if err := mayGive(ctx, Right{Role: a.Role, Apps: a.Apps}); err != nil {
 		return nil, err
 	}
 	return &a, g.Store.Update(ctx, func(tx Tx) error {
@@ -430,7 +430,7 @@ func CheckAssignment(a *Assignment) error {
 	if len(whom) != 1 {
 		return host.Errorf(host.InvalidInput, "a role is given to one of user, group and oidcGroup; here are %d", len(whom))
 	}
-	if err := checkGrant(Grant{Role: a.Role, Apps: a.Apps}); err != nil {
+	if err := checkRight(Right{Role: a.Role, Apps: a.Apps}); err != nil {
 		return &host.Error{Code: host.InvalidInput, Field: "role", Message: err.Error()}
 	}
 	return nil

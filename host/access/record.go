@@ -31,7 +31,7 @@ type APIToken struct {
 	Prefix string `json:"prefix"`
 	// Digest is the SHA-256, in hex, of the rest.
 	Digest      string     `json:"-"`
-	Grants      []Grant    `json:"grants" bun:"type:json"`
+	Rights      []Right    `json:"rights" bun:"type:json"`
 	CreatedBy   string     `json:"createdBy"`
 	CreatedDate time.Time  `json:"createdDate"`
 	ExpiresDate time.Time  `json:"expiresDate"`

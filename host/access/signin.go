@@ -325,7 +325,7 @@ func (g *Gate) SetUp(w http.ResponseWriter, r *http.Request, token, name, passwo
 	if err != nil {
 		return err
 	}
-	me := &Subject{Kind: Person, Name: a.Name, AdministratorId: a.Id, Grants: []Grant{{Role: Administrator}}}
+	me := &Subject{Kind: Person, Name: a.Name, AdministratorId: a.Id, Rights: []Right{{Role: Administrator}}}
 	err = g.Store.Update(ctx, func(tx Tx) error {
 		if err := tx.LockAccess(ctx); err != nil {
 			return err

@@ -22,8 +22,8 @@ const (
 	Token Kind = "token"
 )
 
-// Grant is a role, or permissions, for some apps or for the whole host.
-type Grant struct {
+// Right is a role, or permissions, for some apps or for the whole host.
+type Right struct {
 	// Role is a name of [Roles]; empty where Permissions are given themselves.
 	Role        string       `json:"role,omitempty"`
 	Permissions []Permission `json:"permissions,omitempty"`
@@ -31,14 +31,14 @@ type Grant struct {
 	Apps []string `json:"apps,omitempty"`
 }
 
-// has tells whether the grant has a permission.
-func (g Grant) has(p Permission) bool {
+// has tells whether the right has a permission.
+func (g Right) has(p Permission) bool {
 	r, _ := RoleNamed(g.Role)
 	return slices.Contains(g.Permissions, p) || slices.Contains(r.Permissions, p)
 }
 
-// covers tells whether the grant is for an app; the empty app is the whole host.
-func (g Grant) covers(app string) bool {
+// covers tells whether the right is for an app; the empty app is the whole host.
+func (g Right) covers(app string) bool {
 	return g.Apps == nil || app != "" && slices.Contains(g.Apps, app)
 }
 
@@ -54,34 +54,34 @@ type Subject struct {
 	// AdministratorId is of a local administrator, Subject what an OpenID provider
 	// calls a person; each is empty for others.
 	AdministratorId, Subject string
-	Grants                   []Grant
+	Rights                   []Right
 }
 
 // Everything is a subject that may all.
 func Everything(kind Kind, name string) *Subject {
-	return &Subject{Kind: kind, Name: name, Grants: []Grant{{Role: Administrator}}}
+	return &Subject{Kind: kind, Name: name, Rights: []Right{{Role: Administrator}}}
 }
 
 // May tells whether s has a permission, be it for a single app: what is shown
 // depends on it. A nil subject may nothing.
 func (s *Subject) May(p Permission) bool {
-	return s != nil && slices.ContainsFunc(s.Grants, func(g Grant) bool { return g.has(p) })
+	return s != nil && slices.ContainsFunc(s.Rights, func(g Right) bool { return g.has(p) })
 }
 
 // MayAt tells whether s has a permission for an app, or with "" for the whole
 // host.
 func (s *Subject) MayAt(p Permission, app string) bool {
-	return s != nil && slices.ContainsFunc(s.Grants, func(g Grant) bool { return g.has(p) && g.covers(app) })
+	return s != nil && slices.ContainsFunc(s.Rights, func(g Right) bool { return g.has(p) && g.covers(app) })
 }
 
 // MayApp tells whether s may do anything at all with an app.
 func (s *Subject) MayApp(app string) bool {
-	return s != nil && slices.ContainsFunc(s.Grants, func(g Grant) bool { return g.covers(app) })
+	return s != nil && slices.ContainsFunc(s.Rights, func(g Right) bool { return g.covers(app) })
 }
 
-// Covers tells whether s has all that a grant gives: nobody gives more than he
+// Covers tells whether s has all that a right gives: nobody gives more than he
 // has.
-func (s *Subject) Covers(g Grant) bool {
+func (s *Subject) Covers(g Right) bool {
 	apps := g.Apps
 	if apps == nil {
 		apps = []string{""}
@@ -99,7 +99,7 @@ func (s *Subject) Roles() (names []string) {
 	if s == nil {
 		return nil
 	}
-	for _, g := range s.Grants {
+	for _, g := range s.Rights {
 		if g.Role != "" && !slices.Contains(names, g.Role) {
 			names = append(names, g.Role)
 		}
@@ -113,7 +113,7 @@ func (s *Subject) Apps() []string {
 	if s == nil {
 		return apps
 	}
-	for _, g := range s.Grants {
+	for _, g := range s.Rights {
 		if g.Apps == nil {
 			return nil
 		}

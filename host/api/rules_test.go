@@ -57,8 +57,8 @@ func TestEveryRouteForEverySetOfPermissions(t *testing.T) {
 			require.Equal(t, access.App, rule.Over, "%s names an app", rule.Route)
 		}
 		var names []string
-		try := func(name string, g access.Grant) {
-			code := let(t, rule.Route, &access.Subject{Kind: access.Token, Name: name, Grants: []access.Grant{g}})
+		try := func(name string, g access.Right) {
+			code := let(t, rule.Route, &access.Subject{Kind: access.Token, Name: name, Rights: []access.Right{g}})
 			require.Contains(t, []int{http.StatusNoContent, http.StatusForbidden}, code, "%s as %s", rule.Route, name)
 			if code == http.StatusNoContent {
 				names = append(names, name)
@@ -66,14 +66,14 @@ func TestEveryRouteForEverySetOfPermissions(t *testing.T) {
 		}
 		for _, role := range access.Roles {
 			if !role.ByApp {
-				try(role.Name, access.Grant{Role: role.Name})
+				try(role.Name, access.Right{Role: role.Name})
 				continue
 			}
-			try(role.Name, access.Grant{Role: role.Name, Apps: []string{"ours"}})
-			try(role.Name+" of another", access.Grant{Role: role.Name, Apps: []string{"theirs"}})
+			try(role.Name, access.Right{Role: role.Name, Apps: []string{"ours"}})
+			try(role.Name+" of another", access.Right{Role: role.Name, Apps: []string{"theirs"}})
 		}
 		for _, p := range access.Permissions {
-			try(string(p), access.Grant{Permissions: []access.Permission{p}})
+			try(string(p), access.Right{Permissions: []access.Permission{p}})
 		}
 		if len(rule.Need[0]) == 0 {
 			names = []string{"whoever is known"}
@@ -90,7 +90,7 @@ func TestEveryRouteForEverySetOfPermissions(t *testing.T) {
 }
 
 func TestAnOwnerOfAnotherAppIsKeptOutOfOurs(t *testing.T) {
-	theirs := &access.Subject{Kind: access.Person, Name: "owner", Grants: []access.Grant{{Role: access.AppOwner, Apps: []string{"theirs"}}}}
+	theirs := &access.Subject{Kind: access.Person, Name: "owner", Rights: []access.Right{{Role: access.AppOwner, Apps: []string{"theirs"}}}}
 	for _, rule := range Rules {
 		if rule.Over != access.Objects && len(rule.Need[0]) > 0 {
 			require.Equal(t, http.StatusForbidden, let(t, rule.Route, theirs), rule.Route)

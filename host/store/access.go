@@ -15,7 +15,7 @@ CREATE TABLE local_administrators (
 );
 CREATE UNIQUE INDEX local_administrators_by_name ON local_administrators (LOWER(name));
 CREATE TABLE api_tokens (
-	id TEXT PRIMARY KEY, name TEXT NOT NULL, prefix TEXT NOT NULL UNIQUE, digest TEXT NOT NULL, grants {json}, created_by TEXT NOT NULL,
+	id TEXT PRIMARY KEY, name TEXT NOT NULL, prefix TEXT NOT NULL UNIQUE, digest TEXT NOT NULL, rights {json}, created_by TEXT NOT NULL,
 	created_date {time} NOT NULL, expires_date {time} NOT NULL, last_date {time}
 );
 CREATE TABLE sessions (
