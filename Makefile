@@ -31,8 +31,8 @@ bin/provost: $(DIST) $(GO_FILES) go.mod go.sum
 	@$(GO) build -trimpath -ldflags='-X main.version=$(VERSION)' -o $@ ./cmd/provost
 
 .PHONY: demo
-demo: build ## people's accounts appear, change, go away and are reconciled in a SCIM server
-	@bin/provost demo
+demo: build ## people's accounts appear, change, go away and are reconciled in a SCIM server; DEMO_STAY=1 leaves it running, with its console
+	@bin/provost demo $(if $(DEMO_STAY),--stay)
 
 .PHONY: test
 test: $(DIST) ## every test; says at the end what was skipped and why

@@ -31,8 +31,8 @@ import (
 )
 
 func newDemoCommand() *cobra.Command {
-	var dir, metrics string
-	var figures bool
+	var dir, metrics, listen string
+	var figures, stay bool
 	cmd := &cobra.Command{
 		Use: "demo", Short: "Provision invented people into a SCIM server in this process, and show what happens", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -43,11 +43,20 @@ func newDemoCommand() *cobra.Command {
 				defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 			}
 			s := &story{out: cmd.OutOrStdout(), progress: cmd.ErrOrStderr(), figures: figures, metrics: metrics}
+			if stay {
+				s.stage = &stage{story: s, dir: dir}
+				defer func() { err = errors.Join(err, s.stage.close()) }()
+				if s.more, err = s.stage.declare(listen); err != nil {
+					return err
+				}
+			}
 			return s.run(cmd.Context(), dir)
 		},
 	}
 	cmd.Flags().BoolVar(&figures, "figures", false, "print how fast it was, as JSON, in the place of the table")
 	cmd.Flags().StringVar(&metrics, "metrics", "", "host:port of the demo's metrics; it then goes on until it is interrupted")
+	cmd.Flags().BoolVar(&stay, "stay", false, "go on with the console to look at, and more apps in every state, until it is interrupted")
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "with --stay: host:port of the console")
 	cmd.Flags().StringVar(&dir, "dir", "", "keep the database and the configuration here (default: a temporary folder)")
 	return cmd
 }
@@ -64,11 +73,16 @@ var strangers = []map[string]any{
 type story struct {
 	out, progress io.Writer
 	figures       bool
-	metrics       string // where its metrics are served, "" for nowhere
-	c             *client
-	target        *scimtarget.Target
-	url, token    string
-	begin         time.Time
+	metrics       string     // where its metrics are served, "" for nowhere
+	rows          [][]string // the list of people as it was imported last
+	// stage is what a demo has that stays, and more what it adds to the
+	// configuration; nil and "" for one that ends.
+	stage      *stage
+	more       string
+	c          *client
+	target     *scimtarget.Target
+	url, token string
+	begin      time.Time
 	// answers is what the target's address answers with.
 	answers atomic.Pointer[http.Handler]
 	// stopped is the run that was stopped before its commit.
@@ -123,6 +137,11 @@ apps:
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return err
 	}
+	if s.more != "" {
+		if err := writeWhole(filepath.Join(dir, "conf.d", "stage.yaml"), []byte(s.more)); err != nil {
+			return err
+		}
+	}
 	cfg, err := config.Load(file)
 	if err != nil {
 		return err
@@ -140,6 +159,7 @@ apps:
 	if err := d.start(ctx); err != nil {
 		return err
 	}
+	d.path = file
 	s.c = inProcessClient(d)
 	if s.metrics != "" {
 		stop, err := s.serveMetrics(ctx, d)
@@ -149,12 +169,28 @@ apps:
 		defer stop()
 	}
 	s.begin = time.Now()
-	if err := s.tell(ctx); err != nil || s.metrics == "" {
+	if err := s.tell(ctx); err != nil {
 		return err
+	}
+	if s.stage != nil {
+		return s.stay(ctx, d, cfg)
+	}
+	if s.metrics == "" {
+		return nil
 	}
 	fmt.Fprintf(s.progress, "its metrics are at http://%s/metrics until you interrupt it\n", s.metrics)
 	<-ctx.Done()
 	return nil
+}
+
+// stay sets the stage and serves the console until the demo is interrupted.
+func (s *story) stay(ctx context.Context, d *daemon, cfg *config.Config) error {
+	fmt.Fprintln(s.progress, "setting the stage: more apps, in every state")
+	if err := s.stage.set(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "Look at it: http://%s/console   (until you interrupt it; Ctrl-C)\n", cfg.Listen.API)
+	return d.listen(ctx, cfg)
 }
 
 // serveMetrics lets Prometheus watch the demo, until stop is called.
@@ -255,6 +291,7 @@ func (s *story) tell(ctx context.Context) error {
 }
 
 func (s *story) importRows(ctx context.Context, rows [][]string) error {
+	s.rows = rows
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
 	if err := w.WriteAll(rows); err != nil {
