@@ -318,6 +318,38 @@ func TestAFileThatComesOrGoesDuringACallIsAnotherChange(t *testing.T) {
 	require.NoError(t, <-ended) // with the test's deadline, if a change is lost
 }
 
+// Beside the files there may be others that are never at rest, such as a
+// database or a log: they keep nobody from seeing a change.
+func TestAChangeIsSeenBesideFilesThatAreNeverAtRest(t *testing.T) {
+	dir := t.TempDir()
+	path := write(t, filepath.Join(dir, "provost.yaml"), "a")
+	busy, err := os.Create(filepath.Join(dir, "busy.log"))
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	ready, changes, ended, rest := make(chan struct{}), make(chan struct{}, 1), make(chan error), make(chan struct{})
+	go func() {
+		defer close(rest)
+		for ctx.Err() == nil {
+			_, err := busy.WriteString("line\n")
+			assert.NoError(t, err)
+		}
+	}()
+	go func() {
+		ended <- Watch(ctx, path, func() []string { return nil }, func() { changes <- struct{}{} },
+			WatchOptions{Debounce: 50 * time.Millisecond, Ready: func() { close(ready) }})
+	}()
+	<-ready
+	atomically(t, path, "b")
+	<-changes // with the test's deadline, if it is never seen
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "conf.d"), 0o755))
+	atomically(t, filepath.Join(dir, "conf.d", "x.yaml"), "x")
+	<-changes
+	cancel()
+	require.NoError(t, <-ended)
+	<-rest
+	require.NoError(t, busy.Close())
+}
+
 // A file that somebody still writes to is not read, however long it takes.
 func TestWatchWaitsForWhoWrites(t *testing.T) {
 	if runtime.GOOS != "linux" {

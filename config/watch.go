@@ -30,7 +30,8 @@ type WatchOptions struct {
 // the content of the configuration file, of conf.d beside it or of one of files
 // is another than before. It asks files anew after each change. Editors that
 // rename and links that are pointed elsewhere are changes like any other; a
-// write of the same content is none. It returns nil when ctx ends.
+// write of the same content is none, nor is what happens to other files beside
+// them. It returns nil when ctx ends.
 func Watch(ctx context.Context, path string, files func() []string, changed func(), o WatchOptions) error {
 	if o.Debounce <= 0 {
 		o.Debounce = 200 * time.Millisecond
@@ -47,40 +48,61 @@ func Watch(ctx context.Context, path string, files func() []string, changed func
 	if err := w.follow(); err != nil {
 		return fmt.Errorf("watch %s: %w", path, err)
 	}
-	last := w.fingerprints()
+	listed, last := w.listed(), w.fingerprints()
 	if o.Ready != nil {
 		o.Ready()
 	}
 	quiet := time.NewTimer(o.Debounce)
 	quiet.Stop()
 	defer quiet.Stop()
+	// due: the timer runs. ours: one of the files may be another, not only what
+	// lies beside them, which may never be at rest.
+	due, ours := false, false
+	wait := func(again bool) {
+		if again || !due {
+			quiet.Reset(o.Debounce)
+		}
+		due = true
+	}
 	poll := time.NewTicker(o.Poll)
 	defer poll.Stop()
-	signatures := w.signatures()
 	for {
 		select {
 		case <-poll.C:
-			if now := w.signatures(); !maps.Equal(now, signatures) {
-				signatures = now
-				quiet.Reset(o.Debounce)
-			}
+			wait(false)
 		case <-ctx.Done():
 			return nil
-		case _, ok := <-fs.Events:
+		case e, ok := <-fs.Events:
 			if !ok {
 				return nil
 			}
-			quiet.Reset(o.Debounce)
+			concerns := w.known[e.Name]
+			ours = ours || concerns
+			wait(concerns)
 		case _, ok := <-fs.Errors:
 			if !ok {
 				return nil
 			}
-			quiet.Reset(o.Debounce) // events may be lost: look
+			ours = true // events may be lost: look
+			wait(true)
 		case <-quiet.C:
-			if w.isBeingWritten() { // when it is closed or written to again, it is announced
-				quiet.Reset(o.Debounce)
+			due = false
+			before := listed
+			listed = w.listed()
+			if !ours && !maps.EqualFunc(before, listed, sameFile) { // nobody said when
+				ours = true
+				_ = w.follow()
+				wait(true)
 				continue
 			}
+			if !ours {
+				continue
+			}
+			if w.isBeingWritten() { // when it is closed or written to again, it is announced
+				wait(true)
+				continue
+			}
+			ours = false
 			_ = w.follow() // a directory that is away is followed again when it is back
 			now := w.fingerprints()
 			if maps.Equal(now, last) {
@@ -95,14 +117,17 @@ func Watch(ctx context.Context, path string, files func() []string, changed func
 			for file, before := range now {
 				if _, there := last[file]; there && before != last[file] || !there && w.isOwn(file) {
 					last[file] = before
-					quiet.Reset(o.Debounce)
+					ours = true
 				}
 			}
 			for file := range last {
 				if _, known := now[file]; !known && w.isOwn(file) {
 					last[file] = ""
-					quiet.Reset(o.Debounce)
+					ours = true
 				}
+			}
+			if ours {
+				wait(true)
 			}
 		}
 	}
@@ -112,6 +137,9 @@ type watcher struct {
 	fs    *fsnotify.Watcher
 	path  string
 	files func() []string
+	// known are the files, and what they link to, as they were when they were last
+	// followed.
+	known map[string]bool
 }
 
 func (w *watcher) all() []string {
@@ -132,24 +160,31 @@ func (w *watcher) follow() error {
 	dir := filepath.Dir(w.path)
 	// What is not there yet is followed when it appears.
 	_ = w.fs.Add(filepath.Join(dir, "conf.d"))
+	w.known = map[string]bool{}
 	for _, file := range w.all() {
+		w.known[file] = true
 		_ = w.fs.Add(filepath.Dir(file))
 		if real, err := filepath.EvalSymlinks(file); err == nil {
+			w.known[real] = true
 			_ = w.fs.Add(filepath.Dir(real))
 		}
 	}
 	return w.fs.Add(dir)
 }
 
-// signatures has what a directory says of each file: cheap to look at.
-func (w *watcher) signatures() map[string]string {
-	all := map[string]string{}
+// listed has what a directory says of each file: cheap to look at.
+func (w *watcher) listed() map[string]os.FileInfo {
+	all := map[string]os.FileInfo{}
 	for _, file := range w.all() {
 		if info, err := os.Stat(file); err == nil {
-			all[file] = fmt.Sprint(info.Size(), info.ModTime().UnixNano())
+			all[file] = info
 		}
 	}
 	return all
+}
+
+func sameFile(a, b os.FileInfo) bool {
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.Mode() == b.Mode() && a.ModTime().Equal(b.ModTime())
 }
 
 // isBeingWritten tells whether somebody has one of the files open to write to,

@@ -111,7 +111,7 @@ const compileArgument = "compile"
 // kinds are what is measured.
 func kinds() map[string]func(context.Context) ([]figure, error) {
 	return map[string]func(context.Context) ([]figure, error){
-		"calls": calls, "neighbours": neighbours, "metering": metering, "reset": reset, "load": load, "memory": memory, "collect": collect, "requests": requests, "callouts": callouts,
+		"calls": calls, "neighbours": neighbours, "metering": metering, "reset": reset, "load": load, "memory": memory, "collect": collect, "requests": requests, "callouts": callouts, "swap": swap,
 	}
 }
 
@@ -124,7 +124,7 @@ func bench(ctx context.Context, out, only string) error {
 	if rev, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output(); err == nil {
 		r.Commit = strings.TrimSpace(string(rev))
 	}
-	for _, kind := range []string{"calls", "neighbours", "metering", "reset", "load", "memory", "callouts", "collect", "requests"} {
+	for _, kind := range []string{"calls", "neighbours", "metering", "reset", "load", "memory", "callouts", "collect", "requests", "swap"} {
 		if only != "" && kind != only {
 			continue
 		}
@@ -371,7 +371,7 @@ func worked(ctx context.Context, n int) (rate float64, err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	server := httptest.NewServer(scimEmpty())
 	defer server.Close()
-	d, err := startDaemon(ctx, dir, "sqlite://"+filepath.Join(dir, "provost.db"), server.URL, ", operations: [Create], scope: 'true'")
+	d, err := startDaemon(ctx, dir, setup{endpoint: server.URL, app: ", operations: [Create], scope: 'true'"})
 	if err != nil {
 		return 0, err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -95,7 +96,7 @@ func scaleOne(ctx context.Context, n int, databaseURL string) (f scaleFigure, er
 	}
 	server := httptest.NewServer(scimPages(n))
 	defer server.Close()
-	d, err := startDaemon(ctx, dir, databaseURL, server.URL, "")
+	d, err := startDaemon(ctx, dir, setup{database: databaseURL, endpoint: server.URL})
 	if err != nil {
 		return f, err
 	}
@@ -165,9 +166,17 @@ type daemon struct {
 	ctx       context.Context
 }
 
-// startDaemon starts one whose app's target is at endpoint; more is what else
-// its app has.
-func startDaemon(ctx context.Context, dir, databaseURL, endpoint, more string) (*daemon, error) {
+// setup is what a daemon is started with; what is empty is as it always is.
+type setup struct {
+	database string // its URL; else SQLite in the daemon's folder
+	endpoint string // of the app's target
+	plugin   string // the connector's keys besides its name
+	app      string // further keys of the app
+	rest     string // further lines of the configuration
+}
+
+// startDaemon starts one in a folder.
+func startDaemon(ctx context.Context, dir string, s setup) (*daemon, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -179,10 +188,11 @@ func startDaemon(ctx context.Context, dir, databaseURL, endpoint, more string) (
 	if err := os.WriteFile(d.file, fmt.Appendf(nil, `data_dir: %q
 database: {url: %q}
 listen: {api: %q, metrics: ""}
-plugins: [{name: scim, source: "builtin:scim"}]
+plugins: [{name: scim, %s}]
 credentials: [{name: Acme, endpoint: %q, anonymous: true}]
 apps: [{name: acme, plugin: scim, credential: Acme%s}]
-`, dir, databaseURL, strings.TrimPrefix(d.api, "http://"), endpoint, more), 0o600); err != nil {
+%s`, dir, cmp.Or(s.database, "sqlite://"+filepath.Join(dir, "provost.db")), strings.TrimPrefix(d.api, "http://"),
+		cmp.Or(s.plugin, `source: "builtin:scim"`), s.endpoint, s.app, s.rest), 0o600); err != nil {
 		return nil, err
 	}
 	d.process = exec.CommandContext(ctx, "bin/provost", "serve", "--config", d.file)
