@@ -20,10 +20,11 @@ import (
 // CompileMain is the program of [Options.Compiler]: it compiles the module that
 // in brings, says on out how that went, and returns the exit code. It is for a
 // process that does nothing else: it sets the garbage collector, closes the
-// descriptors that the process was started with, and ends it when in ends, for
-// then nobody waits for it any more.
+// descriptors that the process was started with, lets others' work go before
+// its own, and ends it when in ends, for then nobody waits for it any more.
 func CompileMain(in io.Reader, out io.Writer) (code int) {
 	closeInherited()
+	giveWay()
 	r := bufio.NewReaderSize(in, mostAnswer)
 	var o order
 	head, err := r.ReadSlice('\n')
