@@ -19,6 +19,8 @@ import (
 	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/access"
+	"github.com/provosthq/provost/host/artifact"
+	"github.com/provosthq/provost/host/connector"
 	"github.com/provosthq/provost/host/notice"
 	"github.com/provosthq/provost/host/store"
 	"github.com/provosthq/provost/pdk"
@@ -39,7 +41,7 @@ type change struct {
 	refused map[string]error
 	// coming are builds that have served before: at a start they are made while
 	// the daemon serves already.
-	coming []config.Plugin
+	coming []coming
 	// channels are how people are told of what they must do.
 	channels []*notice.Channel
 	// fronts are listened at and not answered yet.
@@ -48,6 +50,14 @@ type change struct {
 	traces *traced
 	// access says who may do what.
 	access access.Settings
+}
+
+// coming is a build that is made while the daemon serves already, of what its
+// source had.
+type coming struct {
+	plugin   config.Plugin
+	artifact artifact.Artifact
+	spec     connector.Spec
 }
 
 // applyWith makes a configuration the one that runs, or changes nothing. It returns
@@ -142,7 +152,7 @@ func (c *change) prepare(ctx context.Context) (config.Problems, error) {
 	for i, p := range cfg.Plugins {
 		c.next.sources[p.Name] = made[i].source
 		if v := made[i].known; v != nil {
-			c.coming = append(c.coming, p)
+			c.coming = append(c.coming, coming{p, made[i].artifact, made[i].spec})
 			problems = append(problems, c.compile(p, describedBy(v))...)
 			continue
 		}
@@ -163,9 +173,11 @@ type making struct {
 	source   string // digest of what it has
 	prepared *prepared
 	// known is a build that has served before: what it says is known, so it can be
-	// made later.
-	known *host.ConnectorVersion
-	err   error
+	// made later, of artifact and spec.
+	known    *host.ConnectorVersion
+	artifact artifact.Artifact
+	spec     connector.Spec
+	err      error
 }
 
 func (c *change) makeBuild(ctx context.Context, p config.Plugin, state *host.ConnectorState, builds []*host.ConnectorVersion) (m making) {
@@ -182,7 +194,7 @@ func (c *change) makeBuild(ctx context.Context, p config.Plugin, state *host.Con
 	if c.old == nil {
 		for _, v := range builds {
 			if v.Connector == p.Name && v.Digest == serves && json.Valid([]byte(v.Description)) {
-				m.known = v
+				m.known, m.artifact, m.spec = v, a, spec
 				return m
 			}
 		}
@@ -445,14 +457,27 @@ func (c *change) take(ctx context.Context) error {
 			}
 		}
 	}
-	for _, p := range c.coming {
-		d.chores.Go(func() { d.come(d.life, c.next.config, p) })
-	}
+	d.chores.Go(func() { d.comeAll(d.life, c.next.config, c.coming) })
 	return nil
 }
 
+// comeAll makes builds as many at once as there are processors, so that the
+// first serves while the others are still being made.
+func (d *daemon) comeAll(ctx context.Context, cfg *config.Config, list []coming) {
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for _, one := range list {
+		group.Go(func() error {
+			d.come(ctx, cfg, one)
+			return nil
+		})
+	}
+	_ = group.Wait() // each says itself what is wrong
+}
+
 // come makes, while the daemon serves already, a build that served before.
-func (d *daemon) come(ctx context.Context, cfg *config.Config, p config.Plugin) {
+func (d *daemon) come(ctx context.Context, cfg *config.Config, one coming) {
+	p := one.plugin
 	err := func() error {
 		var state *host.ConnectorState
 		if err := d.store.View(ctx, func(t *store.Tx) (err error) {
@@ -461,11 +486,7 @@ func (d *daemon) come(ctx context.Context, cfg *config.Config, p config.Plugin) 
 		}); err != nil {
 			return err
 		}
-		a, spec, err := configuredArtifact(ctx, d.artifacts, cfg, p)
-		if err != nil {
-			return err
-		}
-		made, err := d.prepareConnector(ctx, cfg, p, state, a, spec)
+		made, err := d.prepareConnector(ctx, cfg, p, state, one.artifact, one.spec)
 		if err != nil {
 			return err
 		}

@@ -61,7 +61,7 @@ func main() {
 		os.Exit(sandbox.CompileMain(os.Stdin, os.Stdout))
 	}
 	out := flag.String("o", "", "write the figures to this file")
-	only := flag.String("only", "", "take only the figures of this kind: "+strings.Join(slices.Sorted(maps.Keys(kinds())), ", "))
+	only := flag.String("only", "", "take only the figures of these kinds, with commas between: "+strings.Join(slices.Sorted(maps.Keys(kinds())), ", "))
 	sizes := flag.String("scale", "", "reconcile so many accounts with as many users instead, in the real daemon: 10000,100000,1000000")
 	database := flag.String("database", "", "for -scale with one size: the URL of an empty PostgreSQL database (default: SQLite in a temporary folder)")
 	flag.Parse()
@@ -111,21 +111,27 @@ const compileArgument = "compile"
 // kinds are what is measured.
 func kinds() map[string]func(context.Context) ([]figure, error) {
 	return map[string]func(context.Context) ([]figure, error){
-		"calls": calls, "neighbours": neighbours, "metering": metering, "reset": reset, "load": load, "memory": memory, "collect": collect, "requests": requests, "callouts": callouts, "swap": swap,
+		"calls": calls, "neighbours": neighbours, "metering": metering, "reset": reset, "load": load, "memory": memory, "collect": collect, "requests": requests, "callouts": callouts, "start": start, "swap": swap,
 	}
 }
 
 func bench(ctx context.Context, out, only string) error {
-	if only != "" && kinds()[only] == nil {
-		return fmt.Errorf("there are no figures of the kind %q", only)
+	command, wanted := "make bench", slices.Sorted(maps.Keys(kinds()))
+	if only != "" {
+		command, wanted = "make build && go run ./cmd/provostbench -only "+only, strings.Split(only, ",")
 	}
-	r := report{Date: time.Now().UTC().Format(time.RFC3339), Command: "make bench",
+	for _, kind := range wanted {
+		if kinds()[kind] == nil {
+			return fmt.Errorf("there are no figures of the kind %q", kind)
+		}
+	}
+	r := report{Date: time.Now().UTC().Format(time.RFC3339), Command: command,
 		Machine: fmt.Sprintf("%s/%s, %d cores, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())}
 	if rev, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output(); err == nil {
 		r.Commit = strings.TrimSpace(string(rev))
 	}
-	for _, kind := range []string{"calls", "neighbours", "metering", "reset", "load", "memory", "callouts", "collect", "requests", "swap"} {
-		if only != "" && kind != only {
+	for _, kind := range []string{"calls", "neighbours", "metering", "reset", "load", "memory", "callouts", "collect", "requests", "start", "swap"} {
+		if !slices.Contains(wanted, kind) {
 			continue
 		}
 		f, err := kinds()[kind](ctx)

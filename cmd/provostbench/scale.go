@@ -170,7 +170,7 @@ type daemon struct {
 type setup struct {
 	database string // its URL; else SQLite in the daemon's folder
 	endpoint string // of the app's target
-	plugin   string // the connector's keys besides its name
+	plugins  string // the list of them; the app has that of the name scim
 	app      string // further keys of the app
 	rest     string // further lines of the configuration
 }
@@ -188,22 +188,27 @@ func startDaemon(ctx context.Context, dir string, s setup) (*daemon, error) {
 	if err := os.WriteFile(d.file, fmt.Appendf(nil, `data_dir: %q
 database: {url: %q}
 listen: {api: %q, metrics: ""}
-plugins: [{name: scim, %s}]
+plugins: [%s]
 credentials: [{name: Acme, endpoint: %q, anonymous: true}]
 apps: [{name: acme, plugin: scim, credential: Acme%s}]
 %s`, dir, cmp.Or(s.database, "sqlite://"+filepath.Join(dir, "provost.db")), strings.TrimPrefix(d.api, "http://"),
-		cmp.Or(s.plugin, `source: "builtin:scim"`), s.endpoint, s.app, s.rest), 0o600); err != nil {
+		cmp.Or(s.plugins, `{name: scim, source: "builtin:scim"}`), s.endpoint, s.app, s.rest), 0o600); err != nil {
 		return nil, err
 	}
-	d.process = exec.CommandContext(ctx, "bin/provost", "serve", "--config", d.file)
-	d.process.Stderr = &d.log
-	if err := d.process.Start(); err != nil {
+	if err := d.start(); err != nil {
 		return nil, err
 	}
 	if err := ready(ctx, d.api+"/api/v1/status"); err != nil {
 		return nil, d.stop(err)
 	}
 	return d, nil
+}
+
+// start starts it, or starts it again.
+func (d *daemon) start() error {
+	d.process = exec.CommandContext(d.ctx, "bin/provost", "serve", "--config", d.file)
+	d.process.Stderr = &d.log
+	return d.process.Start()
 }
 
 // stop ends it. With an error, its log is told.

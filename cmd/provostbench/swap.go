@@ -62,7 +62,7 @@ func swap(ctx context.Context) ([]figure, error) {
 		return nil, err
 	}
 	s.daemon, err = startDaemon(ctx, dir, setup{endpoint: server.URL, app: ", operations: [Create], scope: 'true'",
-		plugin: fmt.Sprintf("source: %q, unsigned: true, limits: {instances: %d}", s.file, swapInFlight), rest: fmt.Sprintf("workers: %d\n", swapInFlight)})
+		plugins: fmt.Sprintf("{name: scim, source: %q, unsigned: true, limits: {instances: %d}}", s.file, swapInFlight), rest: fmt.Sprintf("workers: %d\n", swapInFlight)})
 	if err != nil {
 		return nil, err
 	}
@@ -173,17 +173,24 @@ func (d *daemon) attempts(ctx context.Context, began time.Time, swaps []span) (q
 
 // digest is the build that serves.
 func (d *daemon) digest(ctx context.Context) (string, error) {
-	var list []struct {
-		Digest    string `json:"digest"`
-		LastError string `json:"lastError"`
+	list, err := d.connectors(ctx)
+	if err == nil && (len(list) != 1 || list[0].LastError != "") {
+		err = fmt.Errorf("the connectors are %+v", list)
 	}
-	if err := get(ctx, d.api+"/api/v1/plugins", &list); err != nil {
+	if err != nil {
 		return "", err
 	}
-	if len(list) != 1 || list[0].LastError != "" {
-		return "", fmt.Errorf("the connectors are %+v", list)
-	}
 	return list[0].Digest, nil
+}
+
+// serving is how a connector does.
+type serving struct {
+	Name, State, Digest string
+	LastError           string `json:"lastError"`
+}
+
+func (d *daemon) connectors(ctx context.Context) (list []serving, err error) {
+	return list, get(ctx, d.api+"/api/v1/plugins", &list)
 }
 
 // numbered is a module that does the same and is another file: with a custom

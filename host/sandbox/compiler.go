@@ -103,7 +103,7 @@ func (r *Runtime) compilingDir() string { return filepath.Join(r.cacheDir, "comp
 // compileApart rewrites and compiles a module in another process, which ends
 // when it takes too long or too much memory, and puts what it made into the
 // cache.
-func (r *Runtime) compileApart(ctx context.Context, wasm []byte, o rewrite.Options, l Limits) (err error) {
+func (r *Runtime) compileApart(ctx context.Context, key string, wasm []byte, o rewrite.Options, l Limits) (err error) {
 	if err := os.MkdirAll(r.compilingDir(), 0o700); err != nil {
 		return fmt.Errorf("compilation cache: %w", err)
 	}
@@ -129,7 +129,7 @@ func (r *Runtime) compileApart(ctx context.Context, wasm []byte, o rewrite.Optio
 			return fmt.Errorf("compilation cache: %w", err)
 		}
 	}
-	file := r.rewrittenFile(wasm, o)
+	file := r.rewrittenFile(key)
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return fmt.Errorf("compilation cache: %w", err)
 	}

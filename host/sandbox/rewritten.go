@@ -17,11 +17,11 @@ import (
 
 // rewritten returns a module rewritten, from the cache beside that of compiled
 // code where it is there. The cache is as trusted as that one is.
-func (r *Runtime) rewritten(wasm []byte, o rewrite.Options) (*rewrite.Result, error) {
+func (r *Runtime) rewritten(key string, wasm []byte, o rewrite.Options) (*rewrite.Result, error) {
 	if r.cacheDir == "" {
 		return rewriteModule(wasm, o)
 	}
-	file := r.rewrittenFile(wasm, o)
+	file := r.rewrittenFile(key)
 	if result := r.kept(file); result != nil {
 		return result, nil
 	}
@@ -50,12 +50,15 @@ func rewriteModule(wasm []byte, o rewrite.Options) (*rewrite.Result, error) {
 	return result, nil
 }
 
+// rewrittenKey names what a module of that digest is rewritten to.
+func rewrittenKey(digest string, o rewrite.Options) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %+v\n%s", rewrite.Version, o, digest))
+	return hex.EncodeToString(sum[:])
+}
+
 // rewrittenFile is where the cache has a rewritten module.
-func (r *Runtime) rewrittenFile(wasm []byte, o rewrite.Options) string {
-	h := sha256.New()
-	fmt.Fprintf(h, "%d %+v\n", rewrite.Version, o)
-	h.Write(wasm)
-	return filepath.Join(r.cacheDir, "rewritten", hex.EncodeToString(h.Sum(nil)))
+func (r *Runtime) rewrittenFile(key string) string {
+	return filepath.Join(r.cacheDir, "rewritten", key)
 }
 
 // kept reads a rewritten module from the cache; nil where there is none.
@@ -74,19 +77,51 @@ func (r *Runtime) kept(file string) *rewrite.Result {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// head is what a kept module begins with. Its bytes, and those of its segments,
+// follow: gob would read them one by one.
+type head struct {
+	Result         rewrite.Result // without Wasm and Data
+	Size           int            // of Wasm
+	Offsets, Sizes []uint32       // of Data
+}
+
+// A kept module is a checksum of the rest, the length of the head, the head, and
+// the bytes.
+const beforeHead = 8
+
 func decodeRewritten(b []byte) (*rewrite.Result, error) {
-	if len(b) < 4 || crc32.Checksum(b[4:], castagnoli) != binary.LittleEndian.Uint32(b) {
+	if len(b) < beforeHead || crc32.Checksum(b[4:], castagnoli) != binary.LittleEndian.Uint32(b) {
 		return nil, errors.New("it is not as it was written")
 	}
-	result := new(rewrite.Result)
-	return result, gob.NewDecoder(bytes.NewReader(b[4:])).Decode(result)
+	size, rest := int(binary.LittleEndian.Uint32(b[4:])), b[beforeHead:]
+	var h head
+	if err := gob.NewDecoder(bytes.NewReader(rest[:size])).Decode(&h); err != nil {
+		return nil, err
+	}
+	h.Result.Wasm = rest[size : size+h.Size]
+	data := bytes.Clone(rest[size+h.Size:]) // it is kept longer than the module
+	for i, n := range h.Sizes {
+		h.Result.Data = append(h.Result.Data, rewrite.Segment{Offset: h.Offsets[i], Bytes: data[:n:n]})
+		data = data[n:]
+	}
+	return &h.Result, nil
 }
 
 func keepRewritten(file string, result *rewrite.Result) error {
+	h := head{Result: *result, Size: len(result.Wasm)}
+	h.Result.Wasm, h.Result.Data = nil, nil
+	for _, s := range result.Data {
+		h.Offsets, h.Sizes = append(h.Offsets, s.Offset), append(h.Sizes, uint32(len(s.Bytes)))
+	}
 	var b bytes.Buffer
-	b.Write(make([]byte, 4))
-	if err := gob.NewEncoder(&b).Encode(result); err != nil {
+	b.Write(make([]byte, beforeHead))
+	if err := gob.NewEncoder(&b).Encode(h); err != nil {
 		return err
+	}
+	binary.LittleEndian.PutUint32(b.Bytes()[4:], uint32(b.Len()-beforeHead))
+	b.Write(result.Wasm)
+	for _, s := range result.Data {
+		b.Write(s.Bytes)
 	}
 	binary.LittleEndian.PutUint32(b.Bytes(), crc32.Checksum(b.Bytes()[4:], castagnoli))
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {

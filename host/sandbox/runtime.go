@@ -239,7 +239,9 @@ func (r *Runtime) Load(ctx context.Context, name string, wasm []byte, limits Lim
 			err = invalid("can't be compiled: %v", p)
 		}
 	}()
-	info, code, compiling, err := r.build(ctx, wasm, limits)
+	sum := sha256.Sum256(wasm)
+	digest := hex.EncodeToString(sum[:])
+	info, code, compiling, err := r.build(ctx, digest, wasm, limits)
 	if no := new(refusal); errors.As(err, &no) {
 		if no.limit != "" {
 			return nil, over(no.limit, "%s", no.message)
@@ -252,8 +254,7 @@ func (r *Runtime) Load(ctx context.Context, name string, wasm []byte, limits Lim
 		}
 		return nil, err
 	}
-	sum := sha256.Sum256(wasm)
-	m := &Module{runtime: r, info: info, compiled: code, name: name, digest: hex.EncodeToString(sum[:]), size: len(wasm), compiling: compiling, limits: limits}
+	m := &Module{runtime: r, info: info, compiled: code, name: name, digest: digest, size: len(wasm), compiling: compiling, limits: limits}
 	m.pool.module = m
 	m.resettable = true
 	for _, g := range info.Globals {
@@ -283,13 +284,14 @@ const mostTargets = 20_000
 // build rewrites and compiles a module, or takes it from the cache. A refusal
 // is the module's error, any other the host's. compiling is what compiling took,
 // 0 where the code was there.
-func (r *Runtime) build(ctx context.Context, wasm []byte, l Limits) (info *rewrite.Result, c *compiled, compiling time.Duration, err error) {
+func (r *Runtime) build(ctx context.Context, digest string, wasm []byte, l Limits) (info *rewrite.Result, c *compiled, compiling time.Duration, err error) {
 	o := rewrite.Options{
 		Meter: true, Track: true, DetachData: true, MaxPages: l.pages(), MaxTable: uint32(l.TableEntries),
 		MaxFunctions: l.Functions, MaxBody: l.FunctionBytes, MaxTargets: mostTargets,
 	}
+	key := rewrittenKey(digest, o)
 	if len(r.options.Compiler) == 0 {
-		if info, err = r.rewritten(wasm, o); err != nil {
+		if info, err = r.rewritten(key, wasm, o); err != nil {
 			return nil, nil, 0, err
 		}
 		if err := offered(info); err != nil {
@@ -309,16 +311,16 @@ func (r *Runtime) build(ctx context.Context, wasm []byte, l Limits) (info *rewri
 	// over already leaves only what the cache has.
 	over, cancel := context.WithCancel(ctx)
 	cancel()
-	info, c, err = r.cached(over, wasm, o)
+	info, c, err = r.cached(over, key)
 	if no := new(refusal); err == nil || errors.As(err, &no) || errors.Is(err, errSandboxClosed) {
 		return info, c, 0, err
 	}
 	began := time.Now()
-	if err := r.compileApart(ctx, wasm, o, l); err != nil {
+	if err := r.compileApart(ctx, key, wasm, o, l); err != nil {
 		return nil, nil, 0, err
 	}
 	compiling = time.Since(began)
-	if info, c, err = r.cached(over, wasm, o); err != nil && !errors.Is(err, errSandboxClosed) {
+	if info, c, err = r.cached(over, key); err != nil && !errors.Is(err, errSandboxClosed) {
 		if no := new(refusal); !errors.As(err, &no) {
 			err = fmt.Errorf("what the compiler %s made can't be used (%w): is it of another version than this process?", r.options.Compiler[0], err)
 		}
@@ -327,8 +329,8 @@ func (r *Runtime) build(ctx context.Context, wasm []byte, l Limits) (info *rewri
 }
 
 // cached takes a module from the cache on disk.
-func (r *Runtime) cached(over context.Context, wasm []byte, o rewrite.Options) (*rewrite.Result, *compiled, error) {
-	info := r.kept(r.rewrittenFile(wasm, o))
+func (r *Runtime) cached(over context.Context, key string) (*rewrite.Result, *compiled, error) {
+	info := r.kept(r.rewrittenFile(key))
 	if info == nil {
 		return nil, nil, errNotCached
 	}
