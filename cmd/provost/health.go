@@ -32,7 +32,7 @@ nothing but the socket that the configuration names.`,
 			}
 			socket := config.Socket(configFile(file))
 			if socket == "" {
-				return host.Errorf(host.InvalidInput, "no configuration at %s; give --config FILE or set PROVOST_CONFIG", configFile(file))
+				return missingConfig(configFile(file))
 			}
 			if err := askHow(cmd.Context(), socket, path, within); err != nil {
 				return err

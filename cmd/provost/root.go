@@ -17,7 +17,7 @@ func newRootCommand() *cobra.Command {
 		Short: "Keeps people's accounts in third-party apps in step with the users of an organisation",
 	}
 	s := &session{}
-	root.AddCommand(newServeCommand(), newDemoCommand())
+	root.AddCommand(newInitCommand(), newServeCommand(), newDemoCommand())
 	root.AddCommand(s.add(newUserCommand(s), newAppCommand(s), newCredentialCommand(s), newRequestCommand(s),
 		newReconcileCommand(s), newAccountCommand(s), newTargetCommand(s), newNoticeCommand(s), newSettingCommand(s), newPlanCommand(s), newRetentionCommand(s), newStatusCommand(s), newBackupCommand(s), newRestoreCommand(s), newDatabaseCommand(s), newAuditCommand(s), newDoctorCommand(s))...)
 	root.AddCommand(newPluginCommand(s), newConfigCommand(s))

@@ -22,7 +22,11 @@ func newServeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Run the daemon until it is interrupted", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return serve(cmd.Context(), configFile(file), cmd.ErrOrStderr())
+			file := configFile(file)
+			if _, err := os.Stat(file); os.IsNotExist(err) {
+				return missingConfig(file)
+			}
+			return serve(cmd.Context(), file, cmd.ErrOrStderr())
 		},
 	}
 	cmd.Flags().StringVarP(&file, "config", "c", "", "configuration file (default: PROVOST_CONFIG, else provost.yaml)")

@@ -79,7 +79,7 @@ func (s *session) open(ctx context.Context, work bool, with func(context.Context
 	}
 	file := configFile(s.config)
 	if _, err := os.Stat(file); err != nil {
-		return host.Errorf(host.InvalidInput, "no configuration: %w; give --config FILE or set PROVOST_CONFIG", err)
+		return missingConfig(file)
 	}
 	cfg, err := config.Load(file)
 	if err != nil {
