@@ -61,6 +61,18 @@ func (s service) forApprover(ctx context.Context, t *store.Tx, name string, q *s
 	return nil
 }
 
+func (s service) People(ctx context.Context, ids []string) (people map[string]api.Person, err error) {
+	err = s.store.View(ctx, func(t *store.Tx) error {
+		users, err := t.UsersNamed(ctx, ids)
+		people = make(map[string]api.Person, len(users))
+		for _, u := range users {
+			people[u.Id] = api.Person{Id: u.Id, Username: u.Username, DisplayName: u.DisplayName()}
+		}
+		return err
+	})
+	return people, err
+}
+
 func (s service) Usernames(ctx context.Context, ids []string) (names map[string]string, err error) {
 	err = s.store.View(ctx, func(t *store.Tx) error {
 		names, err = t.Usernames(ctx, ids)

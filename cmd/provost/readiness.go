@@ -204,6 +204,40 @@ func (s service) Waits(ctx context.Context) (list []api.Wait, err error) {
 	return list, nil
 }
 
+// Activity counts what ended since a time.
+func (s service) Activity(ctx context.Context, since time.Time) ([]api.Activity, error) {
+	var counted []store.EndedCount
+	if err := s.store.View(ctx, func(t *store.Tx) (err error) {
+		counted, err = t.CountEnded(ctx, since)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	type key struct {
+		app  string
+		hour time.Time
+	}
+	at, list := map[key]int{}, []api.Activity{}
+	for _, c := range counted {
+		k := key{c.AppName, c.Hour}
+		if _, ok := at[k]; !ok {
+			at[k] = len(list)
+			list = append(list, api.Activity{App: c.AppName, Hour: c.Hour})
+		}
+		a := &list[at[k]]
+		switch c.State {
+		case host.StateCompleted, host.StateManuallyCompleted:
+			a.Completed += c.Requests
+			if c.Tried {
+				a.Retried += c.Requests
+			}
+		case host.StateFailed, host.StateRetried:
+			a.Failed += c.Requests
+		}
+	}
+	return list, nil
+}
+
 // forPerson tells what only a person can end.
 func forPerson(waitsFor string) bool {
 	return slices.Contains([]string{"approval", "authorization", "review", "resume"}, waitsFor)

@@ -141,6 +141,7 @@ func handlers(s Service, version string) *routes {
 	runs(a, s)
 	logs(a, s)
 	accessRoutes(a, s)
+	activity(a, s)
 	mux.HandleFunc("POST /api/v1/users/import", importUsers(s))
 	mux.HandleFunc("POST "+BackupPath, backup(s))
 	mux.HandleFunc("POST /api/v1/apps/{app}/accounts/import", importAccounts(s))
@@ -224,10 +225,11 @@ func apps(a huma.API, s Service) {
 // one request was asked for.
 type Request struct {
 	Name string `json:"Name"`
-	// Username is of the user that it is for, Approver of the one who is to
-	// approve it.
-	Username string `json:"Username,omitempty"`
-	Approver string `json:"Approver,omitempty"`
+	// Username and DisplayName are of the user that it is for, Approver is the
+	// username of the one who is to approve it.
+	Username    string `json:"Username,omitempty"`
+	DisplayName string `json:"DisplayName,omitempty"`
+	Approver    string `json:"Approver,omitempty"`
 	*host.UserProvisioningRequest
 	Log []Log `json:"Log,omitempty"`
 }
@@ -245,8 +247,8 @@ func named(r *host.UserProvisioningRequest) *Request {
 	return &Request{Name: r.Name(), UserProvisioningRequest: r}
 }
 
-// withNames fills the names of people.
-func withNames(ctx context.Context, s Service, list ...*Request) error {
+// NamePeople fills the names of people in requests.
+func NamePeople(ctx context.Context, s Service, list ...*Request) error {
 	var ids []string
 	for _, r := range list {
 		for _, id := range []string{r.UserId, r.ApproverId} {
@@ -258,9 +260,9 @@ func withNames(ctx context.Context, s Service, list ...*Request) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	names, err := s.Usernames(ctx, ids)
+	people, err := s.People(ctx, ids)
 	for _, r := range list {
-		r.Username, r.Approver = names[r.UserId], names[r.ApproverId]
+		r.Username, r.DisplayName, r.Approver = people[r.UserId].Username, people[r.UserId].DisplayName, people[r.ApproverId].Username
 	}
 	return err
 }
@@ -272,7 +274,7 @@ func withLog(ctx context.Context, s Service, r *host.UserProvisioningRequest, li
 		shown.Log = append(shown.Log, Log{l.Name(), l})
 	}
 	if err == nil {
-		err = withNames(ctx, s, shown)
+		err = NamePeople(ctx, s, shown)
 	}
 	return answer(shown, err)
 }

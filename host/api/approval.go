@@ -20,9 +20,15 @@ type ApprovalService interface {
 	// Bulk does one of [BulkVerbs] with many requests, in batches. progress is
 	// told how many are done and skipped.
 	Bulk(ctx context.Context, verb string, c RequestChoice, progress func(done, skipped int64)) (BulkResult, error)
+	// People returns what users are called, by their ids; who is not there is left
+	// out.
+	People(ctx context.Context, ids []string) (map[string]Person, error)
 	// Usernames returns usernames by users' ids; who is not there is left out.
 	Usernames(ctx context.Context, ids []string) (map[string]string, error)
 }
+
+// Person is what a user is called.
+type Person struct{ Id, Username, DisplayName string }
 
 // BulkVerbs are what can be done with many requests at once.
 var BulkVerbs = []string{"retry", "cancel", "approve", "deny", "delegate"}
@@ -96,7 +102,7 @@ func approvals(a huma.API, s Service) {
 			r, err := do(ctx, in)
 			shown := named(r)
 			if err == nil {
-				err = withNames(ctx, s, shown)
+				err = NamePeople(ctx, s, shown)
 			}
 			return answer(shown, err)
 		})

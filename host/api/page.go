@@ -72,7 +72,7 @@ func (p *Paged) requests(ctx context.Context, s Service, f RequestFilter) (*page
 		shown[i] = named(r)
 	}
 	if err == nil {
-		err = withNames(ctx, s, shown...)
+		err = NamePeople(ctx, s, shown...)
 	}
 	return pageOf(p, shown, l.Next, func() (Count, error) { return s.CountRequests(ctx, f) }, err)
 }

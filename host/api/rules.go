@@ -39,6 +39,7 @@ var Rules = access.Rules{
 	{Route: "GET /api/v1/readiness", Need: view, Over: access.Objects},
 	{Route: "GET /api/v1/failures", Need: view, Over: access.Objects},
 	{Route: "GET /api/v1/waits", Need: view, Over: access.Objects},
+	{Route: "GET /api/v1/activity", Need: view, Over: access.Objects},
 	{Route: "GET /api/v1/targets", Need: view, Over: access.Objects},
 	{Route: "GET /api/v1/notices", Need: view, Over: access.Objects},
 	{Route: "POST /api/v1/channels/{name}/test", Need: operate},

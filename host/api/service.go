@@ -28,6 +28,7 @@ type Service interface {
 	SettingService
 	ObjectService
 	AccessService
+	ActivityService
 
 	Status(ctx context.Context) (Status, error)
 

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -9,21 +10,210 @@ import (
 	"time"
 
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/access"
 	"github.com/provosthq/provost/host/api"
 )
 
 // home is what needs a person now, and how everything is.
 type home struct {
-	Needs []need
-	Apps  []appRow
+	Stopped []stopped
+	Needs   []need
+	// More counts approvals beyond those that are shown.
+	More int
+	Apps []appRow
+	Day  day
+}
+
+// stopped is a batch of changes that passed a threshold: a plan, or a run.
+type stopped struct {
+	Name, Title, Text string
+	// Path is what its decision is posted below; See where it is to be seen.
+	Path, See string
+	// N is how many changes it has, Digest which.
+	N         int64
+	Digest    string
+	MayDecide bool
 }
 
 // need is something that a person must do.
 type need struct {
 	Tone, Kind, Text, Sub string
 	Since                 time.Time
-	// Do is where it is done, with the label of the button.
+	// Do is where it is seen to, with the label of the button.
 	Do, Label string
+	// Approval is set where it is a request that can be decided here.
+	Approval *api.Request
+}
+
+// mostApprovals are shown on the home page.
+const mostApprovals = 4
+
+func (c *console) home(w http.ResponseWriter, r *http.Request) error {
+	h, err := c.homeOf(r.Context())
+	if err != nil {
+		return err
+	}
+	title := homeTitle(h)
+	return c.show(w, r, Page{Title: title, Sub: Text(homeSub(h)), Current: "home"}, homePage(h))
+}
+
+func (c *console) homeOf(ctx context.Context) (h home, err error) {
+	if may(ctx, access.ApproveRequests) {
+		if h.Needs, h.More, err = c.approvalNeeds(ctx); err != nil {
+			return h, err
+		}
+	}
+	if !may(ctx, access.ViewSetup) {
+		return h, nil
+	}
+	waits, err := c.Service.Waits(ctx)
+	if err != nil {
+		return h, err
+	}
+	if h.Apps, err = c.appRows(ctx, waits); err != nil {
+		return h, err
+	}
+	notices, err := c.Service.Notices(ctx, time.Time{})
+	if err != nil {
+		return h, err
+	}
+	h.add(notices)
+	if err := errors.Join(c.addPlans(ctx, &h), c.addRuns(ctx, &h)); err != nil {
+		return h, err
+	}
+	now := c.Now()
+	list, err := c.Service.Activity(ctx, now.Add(-hoursOfDay*time.Hour))
+	h.Day = dayOf(now, list)
+	return h, err
+}
+
+// approvalNeeds are the first requests that wait for who looks, and how many
+// more there are.
+func (c *console) approvalNeeds(ctx context.Context) ([]need, int, error) {
+	list, err := c.inbox(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	apps, err := c.labels(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	var needs []need
+	for _, r := range list[:min(len(list), mostApprovals)] {
+		needs = append(needs, need{Tone: "warn", Kind: "Approval", Text: whatIsAsked(r, apps.of(r.AppName)), Sub: r.Reason, Since: r.CreatedDate,
+			Do: requestPath(r), Label: "Look", Approval: r})
+	}
+	return needs, len(list) - len(needs), nil
+}
+
+// add tells of what has no rows of its own.
+func (h *home) add(notices []api.Notice) {
+	for _, n := range notices {
+		if n.Resolved != nil || n.Kind == host.NoticeApproval || n.Kind == host.NoticeReview || n.Kind == host.NoticeThreshold {
+			continue
+		}
+		one := need{Tone: toneOfNotice(n.Kind), Kind: capital(string(n.Kind)), Text: capital(withoutCommand(n.Text)), Since: n.Since}
+		if n.Waiting > 0 {
+			one.Sub = count(n.Waiting, "request waits", "requests wait")
+		}
+		one.Do, one.Label = whereTo(n)
+		h.Needs = append(h.Needs, one)
+	}
+}
+
+// mostStopped are told of.
+const mostStopped = 5
+
+// addPlans tells of the plans that passed a threshold.
+func (c *console) addPlans(ctx context.Context, h *home) error {
+	plans, err := c.Service.Plans(ctx, "", []host.PlanState{host.PlanQuarantined}, mostStopped)
+	for _, p := range plans {
+		title := "A change of the organisation's people was stopped before the first change."
+		if p.AppName != "" {
+			title = "Changes in " + h.label(p.AppName) + " were stopped before the first."
+		}
+		one := stopped{Name: p.Name(), Title: title, Text: sentence(p.Reason), Path: Path + "/plans/" + p.Name(), See: Path + "/plans/" + p.Name(),
+			Digest: p.Digest, MayDecide: mayAt(ctx, p.AppName, access.ViewSetup, access.ManageUsers)}
+		for _, n := range p.Counts {
+			one.N += n
+		}
+		h.Stopped = append(h.Stopped, one)
+	}
+	return err
+}
+
+// addRuns tells of the runs that wait for a review, or passed a threshold.
+func (c *console) addRuns(ctx context.Context, h *home) error {
+	runs, err := c.Service.Requests(ctx, api.RequestFilter{Operation: host.Reconcile, State: []host.RequestState{host.StateAnalyzed}, Paging: api.Paging{Sort: "-number", Limit: mostStopped}})
+	for _, r := range runs.Rows {
+		path := Path + "/runs/" + r.Name()
+		if r.Quarantine != "" && !r.QuarantineAllowed {
+			h.Needs = append(h.Needs, need{Tone: "warn", Kind: "Threshold", Text: "A run of " + h.label(r.AppName) + " was stopped: " + r.Quarantine, Since: r.CreatedDate, Do: path, Label: "Review"})
+		} else if !r.CommitWhenAnalyzed {
+			h.Needs = append(h.Needs, need{Tone: "info", Kind: "Review", Text: "What a run found in " + h.label(r.AppName) + " is stored after a review", Since: r.CreatedDate, Do: path, Label: "Review"})
+		}
+	}
+	return err
+}
+
+// label is what an app is called.
+func (h *home) label(app string) string {
+	for _, a := range h.Apps {
+		if a.Name == app {
+			return a.Label
+		}
+	}
+	return app
+}
+
+func (h *home) count() int { return len(h.Stopped) + len(h.Needs) + h.More }
+
+func homeTitle(h home) string {
+	switch n := h.count(); n {
+	case 0:
+		return "Nothing needs a person"
+	case 1:
+		return "One thing needs a person"
+	default:
+		return inWords(n) + " things need a person"
+	}
+}
+
+func homeSub(h home) string {
+	ill := 0
+	for _, a := range h.Apps {
+		if a.Tone == "bad" {
+			ill++
+		}
+	}
+	switch {
+	case len(h.Apps) == 0:
+		return ""
+	case ill > 0:
+		return count(ill, "app does", "apps do") + " not work as they should."
+	case h.count() == 0:
+		return "Everything is running."
+	default:
+		return "Everything else is running."
+	}
+}
+
+// whereTo is the page on which a notice is seen to.
+func whereTo(n api.Notice) (href, label string) {
+	subject := url.PathEscape(n.Subject)
+	switch n.Kind {
+	case host.NoticeConnector:
+		return Path + "/connectors/" + subject, "See why"
+	case host.NoticeCredential:
+		name, _, _ := strings.Cut(n.Subject, "/")
+		return Path + "/credentials/" + url.PathEscape(name), "Authorise"
+	case host.NoticeTarget:
+		return Path + "/system", "See why"
+	case host.NoticeConfiguration:
+		return Path + "/system", "See why"
+	default:
+		return Path + "/requests", "Look"
+	}
 }
 
 // appRow is an app in a table: how it is at a glance.
@@ -38,97 +228,8 @@ type appRow struct {
 	Tone, Word string
 }
 
-// mostNeeds are shown on the home page.
-const mostNeeds = 8
-
-func (c *console) home(w http.ResponseWriter, r *http.Request) error {
-	ctx := r.Context()
-	notices, err := c.Service.Notices(ctx, time.Time{})
-	if err != nil {
-		return err
-	}
-	h := home{Needs: needsOf(notices)}
-	if h.Apps, err = c.appRows(ctx); err != nil {
-		return err
-	}
-	return c.show(w, r, Page{Title: homeTitle(h), Sub: Text(homeSub(h)), Current: "home"}, homePage(h))
-}
-
-func homeTitle(h home) string {
-	switch n := len(h.Needs); n {
-	case 0:
-		return "Nothing needs a person"
-	case 1:
-		return "One thing needs a person"
-	default:
-		return inWords(n) + " things need a person"
-	}
-}
-
-func homeSub(h home) string {
-	if len(h.Apps) == 0 {
-		return "No app is connected yet."
-	}
-	ill := 0
-	for _, a := range h.Apps {
-		if a.Tone == "bad" {
-			ill++
-		}
-	}
-	switch {
-	case ill > 0:
-		return count(ill, "app does", "apps do") + " not work as they should."
-	case len(h.Needs) == 0:
-		return "Everything is running."
-	default:
-		return "Everything else is running."
-	}
-}
-
-// needsOf makes of notices what a person reads, with where to go.
-func needsOf(notices []api.Notice) []need {
-	list := make([]need, 0, len(notices))
-	for _, n := range notices {
-		if n.Resolved != nil {
-			continue
-		}
-		one := need{Tone: toneOfNotice(n.Kind), Kind: capital(string(n.Kind)), Text: capital(withoutCommand(n.Text)), Since: n.Since, Label: "Look"}
-		if n.Waiting > 0 {
-			one.Sub = count(n.Waiting, "waits", "wait")
-		}
-		one.Do, one.Label = whereTo(n)
-		list = append(list, one)
-	}
-	return list
-}
-
-// whereTo is the page on which a notice is seen to.
-func whereTo(n api.Notice) (href, label string) {
-	subject := url.PathEscape(n.Subject)
-	switch n.Kind {
-	case host.NoticeConnector:
-		return Path + "/connectors/" + subject, "See why"
-	case host.NoticeThreshold, host.NoticeReview:
-		if strings.HasPrefix(n.Subject, "PLN-") {
-			return Path + "/plans/" + subject, "Decide"
-		}
-		return Path + "/runs/" + subject, "Review"
-	case host.NoticeCredential:
-		name, _, _ := strings.Cut(n.Subject, "/")
-		return Path + "/credentials/" + url.PathEscape(name), "Authorise"
-	case host.NoticeTarget:
-		return Path + "/system", "See why"
-	case host.NoticeApproval:
-		return Path + "/approvals", "Decide"
-	case host.NoticeConfiguration:
-		return Path + "/system", "See why"
-	default:
-		return Path + "/requests", "Look"
-	}
-}
-
 // appRows are all apps as a table shows them.
-func (c *console) appRows(ctx context.Context) ([]appRow, error) {
+func (c *console) appRows(ctx context.Context, waits []api.Wait) ([]appRow, error) {
 	apps, err := c.Service.Apps(ctx)
 	if err != nil {
 		return nil, err
@@ -145,10 +246,6 @@ func (c *console) appRows(ctx context.Context) ([]appRow, error) {
 	if err != nil {
 		return nil, err
 	}
-	waits, err := c.Service.Waits(ctx)
-	if err != nil {
-		return nil, err
-	}
 	rows := make([]appRow, len(apps))
 	for i, a := range apps {
 		row := appRow{App: a, Connector: a.Config.Connector, Tone: "good", Word: "Healthy"}
@@ -161,7 +258,7 @@ func (c *console) appRows(ctx context.Context) ([]appRow, error) {
 				break
 			}
 		}
-		judge(&row, plugins, credentials, targets, nowOf(ctx))
+		judge(&row, plugins, credentials, targets, c.Now())
 		rows[i] = row
 	}
 	return rows, nil

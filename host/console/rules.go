@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/access"
 )
 
@@ -11,8 +12,11 @@ import (
 var (
 	// view is to see how things are.
 	view = access.All(access.ViewSetup)
+	// manageRequests is the model's "manage provisioning requests".
+	manageRequests = access.All(access.ViewSetup, access.ManageUsers)
 	// seeRequests is for those, too, who are to decide about some.
 	seeRequests = view.Or(access.ApproveRequests)
+	decide      = access.All(access.ApproveRequests)
 )
 
 // Rules says of each page and action who may have it. One without a rule is not
@@ -21,14 +25,37 @@ var Rules = access.Rules{
 	{Route: "GET /console", Need: seeRequests, Over: access.Objects},
 	{Route: "GET /console/map", Need: seeRequests, Over: access.Objects},
 	{Route: "GET /console/assets/{digest}/{name}", Need: access.Public},
+
+	{Route: "GET /console/requests", Need: seeRequests, Over: access.Objects},
+	{Route: "GET /console/requests/{name}", Need: seeRequests, Over: access.Objects},
+	{Route: "POST /console/requests/{name}/retry", Need: manageRequests, Over: access.Objects},
+	{Route: "POST /console/requests/{name}/cancel", Need: manageRequests, Over: access.Objects},
+	{Route: "POST /console/requests/{name}/complete", Need: manageRequests, Over: access.Objects},
+	{Route: "POST /console/requests/{name}/approve", Need: decide, Over: access.Objects},
+	{Route: "POST /console/requests/{name}/deny", Need: decide, Over: access.Objects},
+	{Route: "GET /console/approvals", Need: decide, Over: access.Objects},
 }
 
 // pages are all pages and actions, by their route.
 func (c *console) pages() map[string]handler {
+	s := c.Service
 	return map[string]handler{
 		"GET /console":                        c.home,
 		"GET /console/map":                    c.mapPart,
 		"GET /console/assets/{digest}/{name}": func(w http.ResponseWriter, r *http.Request) error { c.assets.ServeHTTP(w, r); return nil },
+
+		"GET /console/requests":        c.requests,
+		"GET /console/requests/{name}": c.request,
+		"POST /console/requests/{name}/retry": c.act("%s is tried again.", func(ctx context.Context, id, _ string) (*host.UserProvisioningRequest, error) {
+			return s.Retry(ctx, id)
+		}),
+		"POST /console/requests/{name}/cancel": c.act("%s is cancelled.", func(ctx context.Context, id, _ string) (*host.UserProvisioningRequest, error) {
+			return s.Cancel(ctx, id)
+		}),
+		"POST /console/requests/{name}/complete": c.act("%s counts as done.", s.Complete),
+		"POST /console/requests/{name}/approve":  c.act("%s is approved; it goes on by itself.", s.Approve),
+		"POST /console/requests/{name}/deny":     c.act("%s is denied. Nothing was sent.", s.Deny),
+		"GET /console/approvals":                 c.approvals,
 	}
 }
 

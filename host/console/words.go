@@ -121,6 +121,15 @@ func capital(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
+// sentence is a text as a sentence of its own.
+func sentence(text string) string {
+	text = capital(withoutCommand(text))
+	if text != "" && !strings.HasSuffix(text, ".") {
+		text += "."
+	}
+	return text
+}
+
 // listed joins words as a sentence does: a, b and c.
 func listed(words []string) string { return english.WordSeries(words, "and") }
 

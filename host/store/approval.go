@@ -7,6 +7,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/pdk"
 )
 
 // ExpiredApprovals returns the ids of requests that wait for approval and could
@@ -35,6 +36,22 @@ func (t *Tx) RequestRefs(ctx context.Context, f RequestFilter) ([]RequestRef, er
 // LastRequestNumber is the Number of the newest request, 0 without any.
 func (t *Tx) LastRequestNumber(ctx context.Context) (n int64, err error) {
 	return n, t.db.NewRaw("SELECT COALESCE(MAX(number), 0) FROM user_provisioning_requests").Scan(ctx, &n)
+}
+
+// UsersNamed returns users with nothing but their ids and names.
+func (t *Tx) UsersNamed(ctx context.Context, ids []string) ([]*host.User, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	var rows []userRow
+	if err := t.db.NewSelect().Model(&rows).Column("id", "username", "first_name", "last_name").Where("id IN (?)", bun.List(ids)).Scan(ctx); err != nil {
+		return nil, err
+	}
+	users := make([]*host.User, len(rows))
+	for i, r := range rows {
+		users[i] = &host.User{User: pdk.User{Id: r.Id, Username: r.Username, FirstName: r.FirstName, LastName: r.LastName}}
+	}
+	return users, nil
 }
 
 // Usernames returns the usernames of users by their ids.
