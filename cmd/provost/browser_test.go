@@ -66,8 +66,11 @@ func (r *reader) fine() {
 	require.Empty(r.t, r.wrong, "the browser's console")
 }
 
-// forgives forgets what went wrong: it was meant to.
-func (r *reader) forgives() {
+// misses goes to a page that is not there, or not for this reader: the browser's
+// console says so, too.
+func (r *reader) misses(path string) {
+	r.t.Helper()
+	require.NoError(r.t, chromedp.Do(r.ctx, chromedp.Navigate(r.url+path), chromedp.WaitReady("#content")))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.wrong = nil
@@ -112,7 +115,7 @@ func (r *reader) at() string {
 // presses a button or a link that has exactly that text, of those to be seen.
 func (r *reader) presses(label string) {
 	r.t.Helper()
-	r.do(chromedp.Click(`//*[self::button or self::a][normalize-space(.)=`+quotedXPath(label)+`]`, chromedp.BySearch, chromedp.NodeVisible))
+	r.do(chromedp.Click(`//*[self::button or self::a][normalize-space(.)=`+quotedXPath(label)+`]`, chromedp.NodeVisible))
 }
 
 func quotedXPath(s string) string {
@@ -122,17 +125,17 @@ func quotedXPath(s string) string {
 	return `"` + s + `"`
 }
 
-// A look is how a page may be looked at.
-type look struct {
+// A view is how a page may be looked at.
+type view struct {
 	name          string
 	width, height int64
 	dark          bool
 }
 
-var looks = []look{{name: "light", width: 1360, height: 860}, {name: "dark", width: 1360, height: 860, dark: true}, {name: "narrow", width: 400, height: 820}}
+var views = []view{{name: "light", width: 1360, height: 860}, {name: "dark", width: 1360, height: 860, dark: true}, {name: "narrow", width: 400, height: 820}}
 
 // looksAt shows the page as somebody with other eyes or another screen has it.
-func (r *reader) looksAt(l look) {
+func (r *reader) looksAt(l view) {
 	r.t.Helper()
 	scheme := "light"
 	if l.dark {
@@ -153,20 +156,20 @@ func (r *reader) pictures(name string) {
 		return
 	}
 	require.NoError(r.t, os.MkdirAll(dir, 0o750))
-	for _, l := range looks {
+	for _, l := range views {
 		r.looksAt(l)
 		png, err := chromedp.Run(r.ctx, chromedp.FullScreenshot(100))
 		require.NoError(r.t, err)
 		require.NoError(r.t, os.WriteFile(filepath.Join(dir, name+"-"+l.name+".png"), png, 0o600))
 	}
-	r.looksAt(looks[0])
+	r.looksAt(views[0])
 }
 
 // hasNoBarriers lets axe-core look at the page, in light and in dark: nothing
 // that it calls serious or critical may be there.
 func (r *reader) hasNoBarriers(axe string) {
 	r.t.Helper()
-	for _, l := range looks {
+	for _, l := range views {
 		r.looksAt(l)
 		_, err := chromedp.Run(r.ctx, chromedp.Evaluate[any](axe+";0"))
 		require.NoError(r.t, err)
@@ -176,7 +179,7 @@ func (r *reader) hasNoBarriers(axe string) {
 		require.NoError(r.t, err)
 		require.Empty(r.t, found, "axe-core in %s at %s", l.name, r.at())
 	}
-	r.looksAt(looks[0])
+	r.looksAt(views[0])
 	r.fine()
 }
 
