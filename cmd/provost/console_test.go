@@ -229,9 +229,9 @@ func (s *scene) happen() {
 // in are the requests of an app that are in a state.
 func (s *scene) in(app string, state host.RequestState) []*host.UserProvisioningRequest {
 	s.t.Helper()
-	list, err := s.Requests(s.t.Context(), api.RequestFilter{App: app, State: []host.RequestState{state}, Limit: 1000})
+	list, err := s.Requests(s.t.Context(), api.RequestFilter{App: app, State: []host.RequestState{state}, Paging: api.Paging{Limit: 1000}})
 	require.NoError(s.t, err)
-	return list
+	return list.Rows
 }
 
 // ended waits until so many requests of an app have ended.
