@@ -63,9 +63,9 @@ func (g *Gate) setCookie(w http.ResponseWriter, r *http.Request, name, value str
 	http.SetCookie(w, c)
 }
 
-// next is where somebody goes after the sign-in: a path of the console, never
+// Next is where somebody goes after the sign-in: a path of the console, never
 // another site.
-func next(text string) string {
+func Next(text string) string {
 	const home = "/console"
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || strings.ContainsAny(text, "\\\x00\r\n\t") {

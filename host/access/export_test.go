@@ -3,9 +3,6 @@ package access
 // Cheap makes passwords less work, and its limits small.
 func (g *Gate) Cheap() { g.hasher = newHasher(effort{memory: 64, time: 1, threads: 1}) }
 
-// Next is where somebody goes after the sign-in.
-var Next = next
-
 // Remembered counts what the throttle remembers.
 func (g *Gate) Remembered() int { return len(g.throttle.keys) }
 

@@ -3,6 +3,8 @@ package access
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/base32"
 	"encoding/base64"
 	"fmt"
 	"image/png"
@@ -11,6 +13,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/pquerna/otp/totp"
 
 	"github.com/provosthq/provost/host"
 )
@@ -166,8 +170,19 @@ type Enrolment struct {
 
 // BeginTOTP makes a secret of one-time codes, which counts once [Gate.EnableTOTP]
 // has it.
-func (g *Gate) BeginTOTP(ctx context.Context) (e Enrolment, err error) {
-	key, err := newTOTP("Provost", SubjectOf(ctx).Name)
+func (g *Gate) BeginTOTP(ctx context.Context) (Enrolment, error) {
+	secret := make([]byte, 20)
+	_, _ = rand.Read(secret) // it never fails
+	return g.DrawTOTP(ctx, base32.StdEncoding.EncodeToString(secret))
+}
+
+// DrawTOTP shows a secret of [Gate.BeginTOTP] again.
+func (g *Gate) DrawTOTP(ctx context.Context, secret string) (e Enrolment, err error) {
+	raw, err := base32.StdEncoding.DecodeString(secret)
+	if err != nil || len(raw) != 20 {
+		return e, host.Errorf(host.InvalidInput, "this is no secret of one-time codes; begin again")
+	}
+	key, err := totp.Generate(totp.GenerateOpts{Issuer: "Provost", AccountName: SubjectOf(ctx).Name, Secret: raw})
 	if err != nil {
 		return e, fmt.Errorf("make a secret of one-time codes: %w", err)
 	}

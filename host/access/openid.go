@@ -78,7 +78,7 @@ func (g *Gate) BeginOpenID(w http.ResponseWriter, r *http.Request, then string) 
 	if err != nil {
 		return "", err
 	}
-	in := signingIn{newSecret(), newSecret(), oauth2.GenerateVerifier(), next(then)}
+	in := signingIn{newSecret(), newSecret(), oauth2.GenerateVerifier(), Next(then)}
 	b, err := json.Marshal(in)
 	if err != nil {
 		return "", err
@@ -134,7 +134,7 @@ func (g *Gate) EndOpenID(w http.ResponseWriter, r *http.Request) (then string, e
 			return "", err
 		}
 	}
-	return next(in.Next), g.begin(w, r, s, nil)
+	return Next(in.Next), g.begin(w, r, s, nil)
 }
 
 // person is who a provider says somebody is.

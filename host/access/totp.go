@@ -22,11 +22,6 @@ const (
 	recoveryCodes = 10
 )
 
-// newTOTP makes a secret of one-time codes.
-func newTOTP(issuer, account string) (*otp.Key, error) {
-	return totp.Generate(totp.GenerateOpts{Issuer: issuer, AccountName: account, SecretSize: 20})
-}
-
 // codeStep is the time step that a code is of; 0 where it is of none that may be
 // used: neither of now, nor later than used.
 func codeStep(secret, code string, now time.Time, used int64) (int64, error) {

@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/gzhttp"
 
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/access"
 	"github.com/provosthq/provost/host/api"
 )
 
@@ -26,6 +27,8 @@ const Path = "/console"
 // Options are what the console needs.
 type Options struct {
 	Service api.Service
+	// Gate lets people in.
+	Gate *access.Gate
 	// Version is the daemon's.
 	Version string
 	// Logger is told of pages that failed; nil for none.

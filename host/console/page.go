@@ -7,6 +7,7 @@ import (
 	"github.com/a-h/templ"
 
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/access"
 )
 
 // Page is what the frame shows around the content of a page.
@@ -58,7 +59,8 @@ type frame struct {
 	// Counts say how much waits for a person, by the key of the place.
 	Counts map[string]waiting
 	Flash  *Flash
-	// Who is looking.
+	// Who is looking, and what that is in the logs.
+	Who     *access.Subject
 	Actor   string
 	Version string
 	assets  *assets
@@ -71,7 +73,7 @@ type waiting struct {
 }
 
 func (c *console) frame(w http.ResponseWriter, r *http.Request) (frame, error) {
-	f := frame{Places: places, Actor: host.ActorOf(r.Context()), Version: c.Version, assets: c.assets, Flash: takeFlash(w, r)}
+	f := frame{Places: places, Who: access.SubjectOf(r.Context()), Actor: host.ActorOf(r.Context()), Version: c.Version, assets: c.assets, Flash: takeFlash(w, r)}
 	var err error
 	f.Counts, err = c.counts(r.Context())
 	return f, err

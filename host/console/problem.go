@@ -5,12 +5,17 @@ import (
 	"net/http"
 
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/access"
 )
 
 // fail answers with what went wrong: a page of its own, or for a part of a page
 // a problem beside what was pressed.
 func (c *console) fail(w http.ResponseWriter, r *http.Request, err error) {
 	code := host.CodeOf(err)
+	if code == host.Unauthorized && access.SubjectOf(r.Context()) == nil {
+		c.toSignIn(w, r)
+		return
+	}
 	status := code.HTTPStatus()
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {

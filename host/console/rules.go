@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"maps"
 	"net/http"
 
 	"github.com/provosthq/provost/host"
@@ -21,7 +22,7 @@ var (
 
 // Rules says of each page and action who may have it. One without a rule is not
 // served.
-var Rules = access.Rules{
+var Rules = append(access.Rules{
 	{Route: "GET /console", Need: seeRequests, Over: access.Objects},
 	{Route: "GET /console/map", Need: seeRequests, Over: access.Objects},
 	{Route: "GET /console/assets/{digest}/{name}", Need: access.Public},
@@ -34,12 +35,12 @@ var Rules = access.Rules{
 	{Route: "POST /console/requests/{name}/approve", Need: decide, Over: access.Objects},
 	{Route: "POST /console/requests/{name}/deny", Need: decide, Over: access.Objects},
 	{Route: "GET /console/approvals", Need: decide, Over: access.Objects},
-}
+}, accessRules...)
 
 // pages are all pages and actions, by their route.
 func (c *console) pages() map[string]handler {
 	s := c.Service
-	return map[string]handler{
+	pages := map[string]handler{
 		"GET /console":                        c.home,
 		"GET /console/map":                    c.mapPart,
 		"GET /console/assets/{digest}/{name}": func(w http.ResponseWriter, r *http.Request) error { c.assets.ServeHTTP(w, r); return nil },
@@ -57,6 +58,8 @@ func (c *console) pages() map[string]handler {
 		"POST /console/requests/{name}/deny":     c.act("%s is denied. Nothing was sent.", s.Deny),
 		"GET /console/approvals":                 c.approvals,
 	}
+	maps.Copy(pages, c.accessPages())
+	return pages
 }
 
 // may tells whether who looks has all of some permissions, be it for a single
