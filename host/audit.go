@@ -59,6 +59,7 @@ const (
 	AuditAccountLink         AuditAction = "account.link"
 	AuditAccountUnlink       AuditAction = "account.unlink"
 	AuditAccountIgnore       AuditAction = "account.ignore"
+	AuditAccountUndo         AuditAction = "account.undo"
 	AuditUserPut             AuditAction = "user.put"
 	AuditUserDelete          AuditAction = "user.delete"
 	AuditUserAssign          AuditAction = "user.assign"

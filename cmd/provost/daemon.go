@@ -91,6 +91,8 @@ type daemon struct {
 	trailTold atomic.Pointer[host.AuditLink]
 	// supervisor is told how the daemon is.
 	supervisor *supervisor
+	// samples are what it has measured of itself.
+	samples samples
 }
 
 // running is the configuration that runs.
@@ -172,6 +174,7 @@ func (d *daemon) start(ctx context.Context) error {
 	d.every(ctx, 2*time.Second, "telling people", d.notices.Deliver)
 	d.every(ctx, time.Second, "connectors that take over or go back", d.tendConnectors)
 	d.every(ctx, time.Second, "settings that another machine has changed", d.tendSettings)
+	d.every(ctx, sampleEvery, "measuring how it does", d.sample)
 	d.every(ctx, resealEvery, "secrets that are sealed with an old key", d.reseal)
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"os"
 	"runtime"
-	"runtime/metrics"
 	"slices"
 	"strings"
 	"time"
@@ -171,11 +170,9 @@ func (s service) RequestForAccount(ctx context.Context, account string, op host.
 }
 
 func (s service) System(ctx context.Context) (api.System, error) {
-	sample := []metrics.Sample{{Name: "/memory/classes/total:bytes"}}
-	metrics.Read(sample)
 	machine, _ := os.Hostname() // a machine may have no name
 	out := api.System{Version: version, Go: runtime.Version(), Host: machine, StartedAt: s.started, Now: time.Now(), Database: s.store.Dialect(),
-		Config: s.current.Load().config.Digest(), File: s.current.Load().config.File, Memory: sample[0].Value.Uint64()}
+		Config: s.current.Load().config.Digest(), File: s.current.Load().config.File, Memory: memoryBytes()}
 	var err error
 	if out.Schema, _, err = s.store.Schema(ctx); err != nil {
 		return out, err

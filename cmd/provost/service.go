@@ -348,21 +348,24 @@ func findAccount(ctx context.Context, t *store.Tx, id string) (*host.UserProvAcc
 }
 
 func (s service) Link(ctx context.Context, id, user string) (*host.UserProvAccount, error) {
-	return s.changeAccount(ctx, host.AuditAccountLink, id, func(t *store.Tx, a *host.UserProvAccount) error {
-		u, err := findUser(ctx, t, user)
-		if err != nil {
-			return err
-		}
-		other, err := t.AccountByUser(ctx, a.AppName, u.Id)
-		if err == nil && other.Id != a.Id {
-			return host.Errorf(host.Conflict, "%s has account %s in %s already   -> provost account unlink %s", u.DisplayName(), other.ExternalUsername, a.AppName, other.Name())
-		}
-		if err != nil && host.CodeOf(err) != host.NotFound {
-			return err
-		}
-		a.UserId, a.LinkState, a.IsKnownLink, a.Candidates = u.Id, host.Linked, true, nil
-		return nil
-	})
+	return s.changeAccount(ctx, host.AuditAccountLink, id, func(t *store.Tx, a *host.UserProvAccount) error { return linkTo(ctx, t, a, user) })
+}
+
+// linkTo links an account to a user, who has no other of the app.
+func linkTo(ctx context.Context, t *store.Tx, a *host.UserProvAccount, user string) error {
+	u, err := findUser(ctx, t, user)
+	if err != nil {
+		return err
+	}
+	other, err := t.AccountByUser(ctx, a.AppName, u.Id)
+	if err == nil && other.Id != a.Id {
+		return host.Errorf(host.Conflict, "%s has account %s in %s already   -> provost account unlink %s", u.DisplayName(), other.ExternalUsername, a.AppName, other.Name())
+	}
+	if err != nil && host.CodeOf(err) != host.NotFound {
+		return err
+	}
+	a.UserId, a.LinkState, a.IsKnownLink, a.Candidates = u.Id, host.Linked, true, nil
+	return nil
 }
 
 func (s service) Unlink(ctx context.Context, id string) (*host.UserProvAccount, error) {

@@ -29,6 +29,8 @@ type Service interface {
 	ObjectService
 	AccessService
 	ActivityService
+	LinkService
+	MeasureService
 
 	Status(ctx context.Context) (Status, error)
 

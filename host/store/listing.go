@@ -212,17 +212,28 @@ func (s *Store) readCursorKey(ctx context.Context) error {
 	return err
 }
 
+// Seal makes of something a text that says nothing to whoever holds it, and that
+// only [Store.Unseal] takes, of any machine and for the same purpose.
+func (s *Store) Seal(purpose string, text []byte) string {
+	return base64.RawURLEncoding.EncodeToString(s.cursors.Seal(nil, nil, text, []byte(purpose)))
+}
+
+// Unseal is the reverse of [Store.Seal].
+func (s *Store) Unseal(purpose, sealed string) ([]byte, error) {
+	b, err := base64.RawURLEncoding.DecodeString(sealed)
+	if err != nil {
+		return nil, err
+	}
+	return s.cursors.Open(nil, nil, b, []byte(purpose))
+}
+
 func (s *Store) seal(listing string, at place) string {
 	text, _ := json.Marshal(at) // texts can be written
-	return base64.RawURLEncoding.EncodeToString(s.cursors.Seal(nil, nil, text, []byte(listing)))
+	return s.Seal(listing, text)
 }
 
 func (s *Store) unseal(listing, cursor string) (at place, err error) {
-	sealed, err := base64.RawURLEncoding.DecodeString(cursor)
-	if err != nil {
-		return at, err
-	}
-	text, err := s.cursors.Open(nil, nil, sealed, []byte(listing))
+	text, err := s.Unseal(listing, cursor)
 	if err != nil {
 		return at, err
 	}
