@@ -22,6 +22,7 @@ import (
 
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/api"
+	"github.com/provosthq/provost/host/artifact"
 	"github.com/provosthq/provost/plugins/mock/target"
 )
 
@@ -46,31 +47,72 @@ type hot struct {
 	plugin string // further keys of the plugin
 	rest   string // of the configuration
 	url    string
+	// key, where there is one, signs the builds, and only what it signed is taken.
+	key *artifact.PrivateKey
 }
 
 func newHot(t *testing.T, plugin, rest string, wrap func(http.Handler) http.Handler) *hot {
-	h := &hot{served: newServed(t), app: target.New(""), plugin: plugin, rest: rest}
+	h := &hot{served: newServed(t), app: target.New(""), plugin: ", unsigned: true" + plugin, rest: rest}
+	h.serve(wrap)
+	return h
+}
+
+// newSignedHot is newHot where only what its key signed is taken.
+func newSignedHot(t *testing.T, plugin, rest string, wrap func(http.Handler) http.Handler) *hot {
+	public, key := newSigner(t)
+	h := &hot{served: newServed(t), app: target.New(""), plugin: ", signers: [us]" + plugin, key: &key,
+		rest: fmt.Sprintf("signers: [{name: us, key: %q}]\n", public) + rest}
+	h.serve(wrap)
+	return h
+}
+
+// newSigner makes a pair of keys.
+func newSigner(t *testing.T) (public string, key artifact.PrivateKey) {
+	t.Helper()
+	text, private, err := artifact.GenerateKey("")
+	require.NoError(t, err)
+	key, err = artifact.OpenKey(private, "")
+	require.NoError(t, err)
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return lines[len(lines)-1], key
+}
+
+// serve starts the daemon and its app's target.
+func (h *hot) serve(wrap func(http.Handler) http.Handler) {
 	var handler http.Handler = h.app
 	if wrap != nil {
 		handler = wrap(handler)
 	}
 	server := httptest.NewServer(handler)
-	t.Cleanup(server.Close)
+	h.t.Cleanup(server.Close)
 	h.url = server.URL
 	h.build("71.0.0", "good")
 	h.configured()
 	h.start()
-	return h
 }
 
 func (h *hot) configured() {
-	h.configure(fmt.Sprintf("plugins: [{name: turncoat, source: turncoat.wasm, unsigned: true%s}]\n"+
+	h.configure(fmt.Sprintf("plugins: [{name: turncoat, source: turncoat.wasm%s}]\n"+
 		"credentials: [{name: Mock, endpoint: %q, anonymous: true}]\n"+
 		"apps: [{name: acme, plugin: turncoat, credential: Mock, operations: [Create], max_attempts: 3}]\n%s", h.plugin, h.url, h.rest))
 }
 
 func (h *hot) build(version, mood string) {
-	h.connector("turncoat.wasm", turncoat(h.t, version, mood))
+	h.put(turncoat(h.t, version, mood), version, h.key)
+}
+
+// put makes a module the one that the daemon is to serve, signed with a key
+// under a version, or without a signature.
+func (h *hot) put(wasm []byte, version string, key *artifact.PrivateKey) {
+	h.t.Helper()
+	if key != nil {
+		signature, err := artifact.Sign(*key, wasm, "turncoat", version, artifact.Wishes{}, time.Now())
+		require.NoError(h.t, err)
+		h.connector("turncoat.wasm.minisig", signature)
+	} else if h.key != nil {
+		require.NoError(h.t, os.Remove(filepath.Join(h.dir, "turncoat.wasm.minisig")))
+	}
+	h.connector("turncoat.wasm", wasm)
 }
 
 func (h *hot) now() api.Plugin {
@@ -106,7 +148,7 @@ func TestConnectorsAreSwappedAHundredTimesUnderLoadAndNoRequestFails(t *testing.
 	}
 	const inFlight, swaps = 200, 100
 	var open, most atomic.Int64
-	h := newHot(t, ", limits: {instances: 200}, rollout: {rollback_above: 100%}", fmt.Sprintf("workers: %d\n", inFlight), func(next http.Handler) http.Handler {
+	h := newSignedHot(t, ", limits: {instances: 200}, rollout: {rollback_above: 100%}", fmt.Sprintf("workers: %d\n", inFlight), func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			n := open.Add(1)
 			defer open.Add(-1)
@@ -126,15 +168,26 @@ func TestConnectorsAreSwappedAHundredTimesUnderLoadAndNoRequestFails(t *testing.
 		note()
 	}
 	goroutines := h.metric("go_goroutines")
-	first := turncoat(t, "71.0.0", "good")
+	first, trusted := turncoat(t, "71.0.0", "good"), h.plugin
+	_, strangers := newSigner(t)
 	bad := []struct {
-		name string
-		put  func()
+		name, says string
+		put        func()
 	}{
-		{"truncated", func() { h.connector("turncoat.wasm", first[:len(first)/2]) }},
-		{"no module", func() { h.connector("turncoat.wasm", []byte("#!/bin/sh\n")) }},
-		{"incompatible", func() { h.build("71.0.9", "less") }},
-		{"what an app can't be mapped to", func() { h.build("71.0.8", "need") }},
+		{"truncated", "turncoat", func() { h.put(first[:len(first)/2], "71.0.0", h.key) }},
+		{"signed by a stranger", "is none of those that are known", func() { h.put(turncoat(t, "71.0.1", "trap"), "71.0.1", &strangers) }},
+		{"no module", "no WebAssembly", func() { h.put([]byte("#!/bin/sh\n"), "71.0.0", h.key) }},
+		{"not signed", "is not signed", func() { h.put(turncoat(t, "71.0.2", "trap"), "71.0.2", nil) }},
+		{"incompatible", "can't do any more", func() { h.build("71.0.9", "less") }},
+		{"changed after it was signed", "was changed after it was signed", func() {
+			h.connector("turncoat.wasm", turncoat(t, "71.0.3", "trap"))
+		}},
+		{"what an app can't be mapped to", "shoeSize", func() { h.build("71.0.8", "need") }},
+		{"signed as another version", "signed it as turncoat 71.0.4", func() { h.put(turncoat(t, "71.0.1", "spin"), "71.0.4", h.key) }},
+		{"of another digest", "it is not the file that was meant", func() {
+			h.plugin = trusted + fmt.Sprintf(", digest: %064x", 0xff)
+			h.configured()
+		}},
 	}
 	stop := make(chan struct{})
 	var feeding sync.WaitGroup
@@ -169,10 +222,17 @@ func TestConnectorsAreSwappedAHundredTimesUnderLoadAndNoRequestFails(t *testing.
 	for i := range swaps {
 		if i%5 == 4 {
 			one := bad[i/5%len(bad)]
-			before := strings.Count(h.log.String(), "is refused")
+			before := len(h.log.String())
 			one.put()
-			h.until("the refusal of "+one.name, func() bool { return strings.Count(h.log.String(), "is refused") > before })
+			h.until("the refusal of "+one.name, func() bool {
+				log := h.log.String()[before:]
+				return strings.Contains(log, "refused") && strings.Contains(log, one.says)
+			})
 			require.Equal(t, serving, h.now().Version, one.name)
+			if h.plugin != trusted {
+				h.plugin = trusted
+				h.configured()
+			}
 			continue
 		}
 		next := versions[rand.IntN(len(versions))]
@@ -369,7 +429,7 @@ func TestADiffTellsWhatAReloadWouldDoAndWhatNeedsARestart(t *testing.T) {
 	require.Contains(t, h.must("", "config", "diff"), "a reload would change nothing")
 	// Nobody watches what a folder that is not there yet will be.
 	require.NoError(t, h.process.Process.Signal(syscall.SIGSTOP))
-	h.plugin = ", settings: {}, rollout: {canary: 5%}"
+	h.plugin = ", unsigned: true, settings: {}, rollout: {canary: 5%}"
 	h.rest = "retention: {traces: 30d}\n"
 	h.configured()
 	h.build("71.0.1", "good")
