@@ -35,6 +35,20 @@ var Rules = append(access.Rules{
 	{Route: "POST /console/requests/{name}/approve", Need: decide, Over: access.Objects},
 	{Route: "POST /console/requests/{name}/deny", Need: decide, Over: access.Objects},
 	{Route: "GET /console/approvals", Need: decide, Over: access.Objects},
+
+	{Route: "GET /console/people", Need: view, Over: access.Objects},
+	{Route: "POST /console/people/found", Need: view, Over: access.Objects},
+	{Route: "GET /console/people/{id}", Need: view, Over: access.Objects},
+	{Route: "GET /console/people/{id}/deactivate", Need: manageRequests},
+	{Route: "POST /console/people/{id}/deactivate", Need: manageRequests},
+	{Route: "GET /console/people/{id}/activate", Need: manageRequests},
+	{Route: "POST /console/people/{id}/activate", Need: manageRequests},
+	{Route: "POST /console/people/{id}/assign", Need: manageRequests, Over: access.Objects},
+	{Route: "POST /console/people/{id}/unassign", Need: manageRequests, Over: access.Objects},
+
+	{Route: "GET /console/plans/{name}", Need: view, Over: access.Objects},
+	{Route: "POST /console/plans/{name}/allow", Need: manageRequests, Over: access.Objects},
+	{Route: "POST /console/plans/{name}/reject", Need: manageRequests, Over: access.Objects},
 }, accessRules...)
 
 // pages are all pages and actions, by their route.
@@ -57,6 +71,24 @@ func (c *console) pages() map[string]handler {
 		"POST /console/requests/{name}/approve":  c.act("%s is approved; it goes on by itself.", s.Approve),
 		"POST /console/requests/{name}/deny":     c.act("%s is denied. Nothing was sent.", s.Deny),
 		"GET /console/approvals":                 c.approvals,
+
+		"GET /console/people":                  c.people,
+		"POST /console/people/found":           c.found,
+		"GET /console/people/{id}":             c.person,
+		"GET /console/people/{id}/deactivate":  c.whatFollows(false),
+		"POST /console/people/{id}/deactivate": c.follow(false),
+		"GET /console/people/{id}/activate":    c.whatFollows(true),
+		"POST /console/people/{id}/activate":   c.follow(true),
+		"POST /console/people/{id}/assign":     c.assign("The app is assigned; the account is being made.", s.Assign),
+		"POST /console/people/{id}/unassign":   c.assign("The app is assigned no more.", s.Unassign),
+
+		"GET /console/plans/{name}": c.plan,
+		"POST /console/plans/{name}/allow": c.decidePlan("%s is allowed: what it changes is under way.", func(ctx context.Context, id string, r *http.Request) (*host.Plan, error) {
+			return s.AllowPlan(ctx, id, r.PostFormValue("digest"), r.PostFormValue("note"))
+		}),
+		"POST /console/plans/{name}/reject": c.decidePlan("%s is rejected. Nothing of it was done.", func(ctx context.Context, id string, r *http.Request) (*host.Plan, error) {
+			return s.RejectPlan(ctx, id, r.PostFormValue("note"))
+		}),
 	}
 	maps.Copy(pages, c.accessPages())
 	return pages
