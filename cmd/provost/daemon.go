@@ -75,6 +75,8 @@ type daemon struct {
 	barred map[string]string
 	// deniedAt is when it was last noted that a connector tried something.
 	deniedAt sync.Map
+	// discoveries are what targets have said of themselves lately.
+	discoveries sync.Map
 	// path is the file of the configuration that a daemon serves.
 	path string
 	// life ends when the daemon closes.
@@ -175,6 +177,7 @@ func (d *daemon) start(ctx context.Context) error {
 	d.every(ctx, time.Second, "connectors that take over or go back", d.tendConnectors)
 	d.every(ctx, time.Second, "settings that another machine has changed", d.tendSettings)
 	d.every(ctx, sampleEvery, "measuring how it does", d.sample)
+	d.every(ctx, 2*time.Second, "apps that go live after the wizard", d.finishWizards)
 	d.every(ctx, resealEvery, "secrets that are sealed with an old key", d.reseal)
 	return nil
 }

@@ -145,6 +145,7 @@ func handlers(s Service, version string) *routes {
 	links(a, s)
 	measures(a, s)
 	mux.HandleFunc("GET /api/v1/apps/{app}/accounts/export", exportAccounts(s))
+	wizards(a, s)
 	mux.HandleFunc("POST /api/v1/users/import", importUsers(s))
 	mux.HandleFunc("POST "+BackupPath, backup(s))
 	mux.HandleFunc("POST /api/v1/apps/{app}/accounts/import", importAccounts(s))

@@ -31,6 +31,7 @@ type Service interface {
 	ActivityService
 	LinkService
 	MeasureService
+	WizardService
 
 	Status(ctx context.Context) (Status, error)
 

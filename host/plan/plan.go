@@ -364,6 +364,17 @@ func create(p *host.Plan, rules Rules, u *host.User) (*host.PlannedChange, error
 	return c, nil
 }
 
+// NewAccount is what follows for a user who should have an account and has none.
+func NewAccount(rules Rules, u *host.User) (*host.PlannedChange, error) {
+	return create(&host.Plan{}, rules, u)
+}
+
+// Follows is what follows for one account by a policy, nil for nothing. u is
+// whose it is.
+func Follows(policy host.ReconcilePolicy, rules Rules, a *host.UserProvAccount, u *host.User) (*host.PlannedChange, error) {
+	return change(&host.Plan{Policy: policy}, rules, a, u)
+}
+
 // accounts plans what follows for a page of accounts.
 func (e *Engine) accounts(ctx context.Context, tx Tx, p *host.Plan, rules Rules, after int64) (list []*host.PlannedChange, n int, last int64, err error) {
 	page, err := tx.AppAccounts(ctx, p.AppName, after, batch)

@@ -280,3 +280,11 @@ func (e *Engine) end(ctx context.Context, r *host.UserProvisioningRequest) error
 	}
 	return err
 }
+
+// AccountOf is the account that the commit would make of a staged one that is
+// new.
+func AccountOf(s *host.UserProvAccountStaging) *host.UserProvAccount {
+	a := &host.UserProvAccount{Active: true}
+	copyValues(a, s, time.Time{}, time.Time{})
+	return a
+}
