@@ -81,6 +81,17 @@ var Rules = access.Rules{
 	{Route: "POST /api/v1/apps/{app}/mapping", Need: configure, Over: access.App},
 	{Route: "POST /api/v1/apps/{app}/preview", Need: configure, Over: access.App},
 
+	{Route: "GET /api/v1/wizards", Need: configure, Over: access.Objects},
+	{Route: "GET /api/v1/apps/{app}/wizard", Need: configure, Over: access.App},
+	{Route: "PUT /api/v1/apps/{app}/wizard/{step}", Need: configure, Over: access.App},
+	{Route: "DELETE /api/v1/apps/{app}/wizard", Need: configure, Over: access.App},
+	{Route: "POST /api/v1/apps/{app}/wizard/preview", Need: configure, Over: access.App},
+	{Route: "POST /api/v1/apps/{app}/wizard/suggest", Need: configure, Over: access.App},
+	{Route: "POST /api/v1/apps/{app}/wizard/collect", Need: configure, Over: access.App},
+	{Route: "POST /api/v1/apps/{app}/wizard/commit", Need: configure, Over: access.App},
+	{Route: "GET /api/v1/requests/{id}/following", Need: view, Over: access.Objects},
+	{Route: "GET /api/v1/plugins/{name}/description", Need: view, Over: access.Objects},
+
 	{Route: "GET /api/v1/requests", Need: seeRequests, Over: access.Objects},
 	{Route: "POST /api/v1/requests", Need: manageRequests, Over: access.Objects},
 	{Route: "GET /api/v1/requests/{id}", Need: seeRequests, Over: access.Objects},
