@@ -15,7 +15,7 @@ import (
 // missing is a problem too, with all else read as far as it goes.
 func (c *Config) DraftApp(name string, document []byte) (App, []Problem) {
 	key := "apps." + name
-	node, problem := parseYAML(source{key, document})
+	node, problem := parseYAML(source{file: key, text: document})
 	if problem == nil && (node == nil || node.Kind != yaml.MappingNode) {
 		problem = &Problem{Key: key, Message: "is no object; write the keys of one app"}
 	}

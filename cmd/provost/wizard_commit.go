@@ -98,7 +98,7 @@ func (s service) storeDraft(ctx context.Context, d *host.WizardDraft) error {
 // returns the next.
 func (s service) putApp(ctx context.Context, app string, values map[string]any, was int64) (int64, error) {
 	var now *host.Setting
-	err := s.store.View(ctx, func(t *store.Tx) (err error) { now, err = t.Setting(ctx, "apps", app); return err })
+	err := s.store.View(ctx, func(t *store.Tx) (err error) { now, err = storedApp(ctx, t, app); return err })
 	if err != nil && host.CodeOf(err) != host.NotFound {
 		return 0, err
 	}
@@ -238,7 +238,7 @@ func (s service) finishWizard(ctx context.Context, d *host.WizardDraft) error {
 // goLive makes an app of the settings that is in preview live.
 func (s service) goLive(ctx context.Context, app string) error {
 	var now *host.Setting
-	err := s.store.View(ctx, func(t *store.Tx) (err error) { now, err = t.Setting(ctx, "apps", app); return err })
+	err := s.store.View(ctx, func(t *store.Tx) (err error) { now, err = storedApp(ctx, t, app); return err })
 	if host.CodeOf(err) == host.NotFound {
 		return nil // a file declares it, which says how it is
 	}

@@ -101,7 +101,7 @@ func (s service) appAsItIs(ctx context.Context, t *store.Tx, app string) (values
 		document, _ := cfg.Document("apps", app)
 		return document, 0, nil
 	}
-	stored, err := t.Setting(ctx, "apps", app)
+	stored, err := storedApp(ctx, t, app)
 	if host.CodeOf(err) == host.NotFound {
 		return nil, 0, host.Errorf(host.NotFound, "there is no app %q, and nobody has begun the wizard for it", app)
 	}
@@ -109,6 +109,20 @@ func (s service) appAsItIs(ctx context.Context, t *store.Tx, app string) (values
 		return nil, 0, err
 	}
 	return values, stored.Revision, json.Unmarshal([]byte(stored.Document), &values)
+}
+
+// storedApp is the setting of an app.
+func storedApp(ctx context.Context, t *store.Tx, app string) (*host.Setting, error) {
+	list, _, err := t.Settings(ctx)
+	for _, one := range list {
+		if one.List == "apps" && one.Name == app {
+			return one, err
+		}
+	}
+	if err == nil {
+		err = host.Errorf(host.NotFound, "no app named %q is stored", app)
+	}
+	return nil, err
 }
 
 // declaredInFile is the file that declares an app, "" for none: what the

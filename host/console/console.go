@@ -58,7 +58,11 @@ func Handler(o Options) http.Handler {
 	c := &console{Options: o, assets: embedded()}
 	mux := http.NewServeMux()
 	for route, page := range c.pages() {
-		mux.Handle(route, c.answer(page))
+		most := int64(mostFormBytes)
+		if route == uploadRoute {
+			most = mostUploadBytes
+		}
+		mux.Handle(route, c.answer(page, most))
 	}
 	guarded := Rules.Guard(mux, func(w http.ResponseWriter, r *http.Request, err *host.Error) { c.fail(w, r, err) })
 	compress, err := gzhttp.NewWrapper(gzhttp.MinSize(512), gzhttp.ContentTypeFilter(gzhttp.CompressAllContentTypeFilter), gzhttp.ExceptContentTypes([]string{"font/woff2"}))
@@ -71,10 +75,10 @@ func Handler(o Options) http.Handler {
 // mostFormBytes bounds a form.
 const mostFormBytes = 1 << 20
 
-// answer makes an http.Handler of a handler.
-func (c *console) answer(h handler) http.Handler {
+// answer makes an http.Handler of a handler that reads at most so many bytes.
+func (c *console) answer(h handler, most int64) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, mostFormBytes)
+		r.Body = http.MaxBytesReader(w, r.Body, most)
 		if err := h(w, r); err != nil {
 			c.fail(w, r, err)
 		}

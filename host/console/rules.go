@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/access"
@@ -49,7 +50,7 @@ var Rules = append(access.Rules{
 	{Route: "GET /console/plans/{name}", Need: view, Over: access.Objects},
 	{Route: "POST /console/plans/{name}/allow", Need: manageRequests, Over: access.Objects},
 	{Route: "POST /console/plans/{name}/reject", Need: manageRequests, Over: access.Objects},
-}, accessRules...)
+}, slices.Concat(accessRules, wizardRules)...)
 
 // pages are all pages and actions, by their route.
 func (c *console) pages() map[string]handler {
@@ -91,6 +92,8 @@ func (c *console) pages() map[string]handler {
 		}),
 	}
 	maps.Copy(pages, c.accessPages())
+	maps.Copy(pages, c.wizardPages())
+	maps.Copy(pages, c.reviewPages())
 	return pages
 }
 

@@ -79,6 +79,16 @@ document.addEventListener("submit", (e) => {
 });
 addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((f) => delete f.dataset.sent));
 
+// A form with data-popup opens its answer in a window of its own, and what
+// data-goes-on names is gone on to.
+document.addEventListener("submit", (e) => {
+  if (e.target.matches("form[data-popup]")) window.open("", e.target.target, "popup,width=560,height=720");
+});
+document.addEventListener("DOMContentLoaded", () => {
+  const on = document.querySelector("a[data-goes-on]");
+  if (on) location.replace(on.href);
+});
+
 // The keyboard: / finds, j and k move between rows, enter opens one, esc goes back.
 const rows = () => [...document.querySelectorAll("table[data-keys] tbody tr")].filter((r) => r.querySelector("a[href]"));
 function move(by) {
