@@ -303,7 +303,7 @@ func candidateName(c host.Candidate) string {
 	return shortID(c.UserId)
 }
 
-func accountName(a *api.Staged) string {
+func stagedName(a *api.Staged) string {
 	if a.ExternalUsername != "" {
 		return a.ExternalUsername
 	}

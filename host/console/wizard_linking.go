@@ -50,7 +50,7 @@ func (c *console) linkingStep(r *http.Request, v wizardView) (templ.Component, e
 
 func (c *console) linkingOf(r *http.Request, v wizardView) (view linkingView, err error) {
 	ctx := r.Context()
-	view = linkingView{wizardView: v, Link: joined(v.Values, "link"), Live: v.Mode == string(host.Live)}
+	view = linkingView{wizardView: v, Link: textLines(v.Values, "link"), Live: v.Mode == string(host.Live)}
 	if s := v.Step(v.At); view.Link == "" && (s == nil || len(s.Problems) == 0) {
 		said, err := c.describe(r, text(v.Values, "plugin", ""))
 		if err != nil {
@@ -80,7 +80,7 @@ func (c *console) linkingOf(r *http.Request, v wizardView) (view linkingView, er
 	return view, err
 }
 
-func lines(list []string) string { return joined(map[string]any{"x": list}, "x") }
+func lines(list []string) string { return textLines(map[string]any{"x": list}, "x") }
 
 // wizardRun answers with how far the run has come; when it is at its next phase
 // the page is loaded anew.

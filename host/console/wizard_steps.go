@@ -25,8 +25,8 @@ func stepClass(v wizardView, name string) string {
 	}
 }
 
-// joined is a list as a text of lines.
-func joined(values map[string]any, key string) string {
+// textLines is a list as a text of lines.
+func textLines(values map[string]any, key string) string {
 	return strings.Join(texts(values, key), "\n")
 }
 

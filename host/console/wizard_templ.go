@@ -626,11 +626,11 @@ func wizardAppFields(v wizardView) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = Input(Field{Name: "profiles", Label: "People with one of these profiles", Value: joined(v.Values, "profiles"), Lines: 2, Problem: v.wrong("profiles"), Hint: "One a line."}).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = Input(Field{Name: "profiles", Label: "People with one of these profiles", Value: textLines(v.Values, "profiles"), Lines: 2, Problem: v.wrong("profiles"), Hint: "One a line."}).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = Input(Field{Name: "permission_sets", Label: "People with one of these permission sets", Value: joined(v.Values, "permission_sets"), Lines: 2, Problem: v.wrong("permission_sets"), Hint: "One a line."}).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = Input(Field{Name: "permission_sets", Label: "People with one of these permission sets", Value: textLines(v.Values, "permission_sets"), Lines: 2, Problem: v.wrong("permission_sets"), Hint: "One a line."}).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -990,7 +990,7 @@ func wizardOperations(v wizardView, ops []operationChoice) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = Input(Field{Name: "fallback", Label: "What is done instead", Value: joined(v.Values, "fallback"), Lines: 2, Problem: v.wrong("fallback"), Hint: "For what the connector lacks, one a line: Freeze = Deactivate."}).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = Input(Field{Name: "fallback", Label: "What is done instead", Value: textLines(v.Values, "fallback"), Lines: 2, Problem: v.wrong("fallback"), Hint: "For what the connector lacks, one a line: Freeze = Deactivate."}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
