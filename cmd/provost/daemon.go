@@ -389,7 +389,7 @@ func (d *daemon) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/api/", tracing.Incoming(api.Handler(service{d}, version)))
 	mux.HandleFunc("GET "+api.CallbackPath, api.Callback(service{d}))
-	pages := console.Handler(console.Options{Service: service{d}, Gate: d.gate, Version: version, Logger: d.log})
+	pages := console.Handler(console.Options{Service: api.Scoped(service{d}), Gate: d.gate, Version: version, Logger: d.log})
 	mux.Handle(console.Path, pages)
 	mux.Handle(console.Path+"/", pages)
 	mux.Handle("GET /{$}", http.RedirectHandler(console.Path, http.StatusSeeOther))

@@ -156,3 +156,22 @@ func SubjectOf(ctx context.Context) *Subject {
 	s, _ := ctx.Value(subjectKey{}).(*Subject)
 	return s
 }
+
+// AppsWith are the apps that s has a permission for; nil is the whole host.
+func (s *Subject) AppsWith(p Permission) []string {
+	apps := []string{}
+	if s == nil {
+		return apps
+	}
+	for _, r := range s.Rights {
+		if !r.has(p) {
+			continue
+		}
+		if r.Apps == nil {
+			return nil
+		}
+		apps = append(apps, r.Apps...)
+	}
+	slices.Sort(apps)
+	return slices.Compact(apps)
+}

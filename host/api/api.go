@@ -107,8 +107,10 @@ func (r *routes) HandleFunc(pattern string, handler func(http.ResponseWriter, *h
 }
 
 // Handler serves the API of s to the subject of each request's context
-// ([access.WithSubject]), as far as [Rules] allow. version is the daemon's.
+// ([access.WithSubject]), as far as [Rules] allow and [Scoped] shows. version is
+// the daemon's.
 func Handler(s Service, version string) http.Handler {
+	s = Scoped(s)
 	return withActor(Rules.Guard(dryRun(s, handlers(s, version)), refuse))
 }
 

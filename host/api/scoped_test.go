@@ -1,0 +1,37 @@
+package api
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// hostWide are the methods that only those routes lead to which are for the
+// whole host, or that tell of nothing but the subject itself.
+var hostWide = []string{
+	"AssignRole", "Assignments", "AuditLines", "Backup", "Administrators", "CompleteAuthorization", "CreateAdministrator", "CreateToken", "Declared",
+	"DeleteAdministrator", "DeleteUser", "Diff", "Doctor", "EndSession", "EraseUser", "Grant", "ImportUsers", "Me", "Prune", "PutUser", "Release", "Reload",
+	"ResetPassword", "ResetTOTP", "RevokeToken", "RollBack", "Sessions", "SupportBundle", "System", "TestChannel", "Tokens", "UnassignRole", "UploadConnector", "VerifyAudit",
+}
+
+func TestEveryMethodOfTheServiceIsScopedOrForTheWholeHost(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "scoped.go", nil, 0)
+	require.NoError(t, err)
+	var own []string
+	for _, d := range file.Decls {
+		if f, ok := d.(*ast.FuncDecl); ok && f.Recv != nil && f.Name.IsExported() {
+			own = append(own, f.Name.Name)
+		}
+	}
+	service := reflect.TypeFor[Service]()
+	for i := range service.NumMethod() {
+		name := service.Method(i).Name
+		require.True(t, slices.Contains(own, name) != slices.Contains(hostWide, name),
+			"%s: say in scoped.go whose it is, or in hostWide that all routes to it are for the whole host", name)
+	}
+}
