@@ -898,15 +898,21 @@ func setting(ctx context.Context, list, name string) error {
 
 // uses refuses an app that would use a credential of others' apps.
 func (s scoped) uses(ctx context.Context, list string, document []byte) error {
-	if list != "apps" || !limited(ctx) {
-		return nil
-	}
 	var app struct{ Credential string }
-	if json.Unmarshal(document, &app) != nil || app.Credential == "" {
+	if list != "apps" || json.Unmarshal(document, &app) != nil {
 		return nil // it is said what is wrong with it
 	}
-	if _, err := s.Credential(ctx, app.Credential); err != nil {
-		return &host.Error{Code: host.PermissionDenied, Field: "credential", Message: app.Credential + " is of others' apps; somebody who manages all must say so"}
+	return s.mayUse(ctx, app.Credential)
+}
+
+// mayUse refuses a credential of others' apps: through an app of one's own it
+// could be sent anything.
+func (s scoped) mayUse(ctx context.Context, credential string) error {
+	if credential == "" || !limited(ctx) {
+		return nil
+	}
+	if _, err := s.Credential(ctx, credential); err != nil {
+		return &host.Error{Code: host.PermissionDenied, Field: "credential", Message: credential + " is none of your apps' credentials; somebody who manages all must say so"}
 	}
 	return nil
 }
@@ -1019,4 +1025,92 @@ func (s scoped) Erasures(ctx context.Context) ([]*Erasure, error) {
 		}
 	}
 	return list, err
+}
+
+func (s scoped) Relink(ctx context.Context, app string, c LinkChange) (Relinked, error) {
+	if err := at(ctx, app); err != nil {
+		return Relinked{}, err
+	}
+	return s.Service.Relink(ctx, app, c)
+}
+
+func (s scoped) UndoRelink(ctx context.Context, app, undo string) (int64, error) {
+	if err := at(ctx, app); err != nil {
+		return 0, err
+	}
+	return s.Service.UndoRelink(ctx, app, undo)
+}
+
+func (s scoped) Wizards(ctx context.Context) ([]*Wizard, error) {
+	list, err := s.Service.Wizards(ctx)
+	return slices.DeleteFunc(list, func(w *Wizard) bool { return !access.At(ctx, w.App) }), err
+}
+
+func (s scoped) Wizard(ctx context.Context, app string) (*Wizard, error) {
+	if err := at(ctx, app); err != nil {
+		return nil, err
+	}
+	return s.Service.Wizard(ctx, app)
+}
+
+func (s scoped) SaveWizard(ctx context.Context, app, step string, save WizardSave) (*Wizard, error) {
+	if err := at(ctx, app); err != nil {
+		return nil, err
+	}
+	credential, _ := save.Values["credential"].(string)
+	if err := s.mayUse(ctx, credential); err != nil {
+		return nil, err
+	}
+	return s.Service.SaveWizard(ctx, app, step, save)
+}
+
+func (s scoped) DropWizard(ctx context.Context, app string) error {
+	if err := at(ctx, app); err != nil {
+		return err
+	}
+	return s.Service.DropWizard(ctx, app)
+}
+
+func (s scoped) TryWizard(ctx context.Context, app string, t WizardTrial) (*Mapping, error) {
+	if err := at(ctx, app); err != nil {
+		return nil, err
+	}
+	m, err := s.Service.TryWizard(ctx, app, t)
+	if err == nil && !readsOf(ctx, app) {
+		maskMapping(m)
+	}
+	return m, err
+}
+
+func (s scoped) SuggestWizard(ctx context.Context, app string) (*WizardSuggestions, error) {
+	if err := at(ctx, app); err != nil {
+		return nil, err
+	}
+	return s.Service.SuggestWizard(ctx, app)
+}
+
+func (s scoped) CollectWizard(ctx context.Context, app string, revision int64) (*Wizard, error) {
+	if err := at(ctx, app); err != nil {
+		return nil, err
+	}
+	return s.Service.CollectWizard(ctx, app, revision)
+}
+
+func (s scoped) CommitWizard(ctx context.Context, app string, c WizardCommit) (*Wizard, error) {
+	if err := at(ctx, app); err != nil {
+		return nil, err
+	}
+	return s.Service.CommitWizard(ctx, app, c)
+}
+
+func (s scoped) Following(ctx context.Context, id, after string, limit int) (*Following, error) {
+	r, _, err := s.request(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	f, err := s.Service.Following(ctx, id, after, limit)
+	if err == nil && !readsOf(ctx, r.AppName) {
+		maskChanges(f.Changes)
+	}
+	return f, err
 }

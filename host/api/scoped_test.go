@@ -17,6 +17,9 @@ var hostWide = []string{
 	"AssignRole", "Assignments", "AuditLines", "Backup", "Administrators", "CompleteAuthorization", "CreateAdministrator", "CreateToken", "Declared",
 	"DeleteAdministrator", "DeleteUser", "Diff", "Doctor", "EndSession", "EraseUser", "Grant", "ImportUsers", "Me", "Prune", "PutUser", "Release", "Reload",
 	"ResetPassword", "ResetTOTP", "RevokeToken", "RollBack", "Sessions", "SupportBundle", "System", "TestChannel", "Tokens", "UnassignRole", "UploadConnector", "VerifyAudit",
+	// Which connectors there are, and what they can, is for all who may view the
+	// setup.
+	"ConnectorLog", "ConnectorUse", "Description", "Trends",
 }
 
 func TestEveryMethodOfTheServiceIsScopedOrForTheWholeHost(t *testing.T) {
