@@ -76,7 +76,7 @@ func maskUser(u *host.User) {
 }
 
 func maskRequest(r *host.UserProvisioningRequest) {
-	maskTexts(&r.ExternalUserId, &r.ErrorMessage, &r.ApprovalReason, &r.Reason)
+	maskTexts(&r.ManagerId, &r.ExternalUserId, &r.ErrorMessage, &r.ApprovalReason, &r.Reason)
 	maskActors(&r.ApprovedBy)
 	r.Attributes, r.Parameters = maskedAttributes(r.Attributes), maskedAttributes(r.Parameters)
 }
