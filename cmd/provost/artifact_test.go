@@ -219,8 +219,12 @@ func TestADaemonTakesFromARegistryOnlyWhatIsTrusted(t *testing.T) {
 	s.start()
 	s.until("the build of before", func() bool { return running() == second })
 	require.Contains(t, s.log.String(), "the version in the cache is used")
-	code, _ := s.http(s.api, "/readyz")
+	code, ready := s.http(s.api, "/readyz")
 	require.Equal(t, 200, code)
+	require.Contains(t, ready, "the registry can't be asked")
+	require.Contains(t, s.must("", "plugin", "status"), "the registry can't be asked")
+	_, scraped := s.http(s.metricsAPI, "/metrics")
+	require.Contains(t, scraped, `provost_connector_source_stale{connector="mock"} 1`)
 	s.terminate()
 	s.end()
 }

@@ -24,9 +24,11 @@ func (s service) Plugins(ctx context.Context) (list []api.Plugin, err error) {
 	}); err != nil {
 		return nil, err
 	}
-	cfg := s.current.Load().config
+	now := s.current.Load()
 	for _, info := range s.catalogue.List() {
-		list = append(list, s.shownPlugin(cfg, info, states[info.Name]))
+		p := s.shownPlugin(now.config, info, states[info.Name])
+		p.Stale, p.Unconnected = now.stale[p.Name], s.unconnected.why(p.Name, p.Digest)
+		list = append(list, p)
 	}
 	return list, nil
 }

@@ -73,6 +73,8 @@ type daemon struct {
 	halt   context.CancelFunc
 	// barred are the builds that a stored quarantine keeps out, by connector.
 	barred map[string]string
+	// unconnected are the builds that serve although they have not connected.
+	unconnected unconnected
 	// deniedAt is when it was last noted that a connector tried something.
 	deniedAt sync.Map
 	// discoveries are what targets have said of themselves lately.
@@ -105,6 +107,9 @@ type running struct {
 	refused, refusedDigest string
 	// sources are the digests of what the connectors' sources had, by name.
 	sources map[string]string
+	// stale is why what was fetched before is used, by connector whose source could
+	// not be asked.
+	stale map[string]string
 	// generation is that of the settings, and unused are those of them that can't
 	// be used beside the files, with why, by place.
 	generation int64
@@ -151,7 +156,7 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 		Rules: func(app string) (reconcile.Rules, error) { return d.rulesOf(app) }, Targets: targets{d}, Observe: runObserver{d}})
 	d.plan = plan.New(plan.Options{Store: planStore{s}, Logger: log, Rules: func(app string) (plan.Rules, error) { return d.rulesOf(app) }})
 	d.gate = d.newGate(cfg)
-	d.notices = notice.New(notice.Options{Store: noticeStore{d.store}, Logger: log})
+	d.notices = notice.New(notice.Options{Store: noticeStore{d.store}, Logger: log, Sent: func(kind string, err error) { d.metrics.Sent(kind, outcomeOf(err)) }})
 	if d.queue, err = queue.New(ctx, d.store.DB(), d.store.Dialect(), cfg.Database.URL, queue.Options{Workers: cfg.Workers, ReconcileWorkers: 2, Logger: log}, d.work); err != nil {
 		return nil, err
 	}
@@ -175,6 +180,7 @@ func (d *daemon) start(ctx context.Context) error {
 	d.every(ctx, 5*time.Second, "notices", d.watchNotices)
 	d.every(ctx, 2*time.Second, "telling people", d.notices.Deliver)
 	d.every(ctx, time.Second, "connectors that take over or go back", d.tendConnectors)
+	d.every(ctx, time.Second, "connectors that do not connect yet", d.tendUnconnected)
 	d.every(ctx, time.Second, "settings that another machine has changed", d.tendSettings)
 	d.every(ctx, sampleEvery, "measuring how it does", d.sample)
 	d.every(ctx, 2*time.Second, "apps that go live after the wizard", d.finishWizards)

@@ -359,6 +359,7 @@ func TestABuildThatFailsMoreGoesBackByItselfAndByHandAndStaysOut(t *testing.T) {
 	h.add("acme", people(6)...)
 	h.serves("71.0.0")
 	require.Contains(t, h.now().LastError, "was taken out")
+	require.InDelta(t, 1, h.metricOf(`provost_connector_rollbacks_total{by="automatic",connector="turncoat"}`), 0)
 	require.Contains(t, h.must("", "plugin", "versions", "turncoat"), "taken out: 100 % of its 5 calls failed")
 	h.terminate()
 	h.end()
@@ -422,6 +423,58 @@ func TestABuildThatDoesNotConnectIsLeftOut(t *testing.T) {
 	require.Contains(t, errs, "it can't sign in")
 	h.build("71.0.2", "good")
 	h.serves("71.0.2")
+}
+
+// A target that is away keeps no daemon from starting: the build that served
+// last serves, and it is said that it does not connect.
+func TestADaemonStartsThoughATargetIsAway(t *testing.T) {
+	var away atomic.Bool
+	away.Store(true)
+	h := newHot(t, ", health_check: true", "", func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if away.Load() {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	says := func(what string) {
+		h.t.Helper()
+		h.until(what, func() bool {
+			_, ready := h.http(h.api, "/readyz")
+			return strings.Contains(ready, what)
+		})
+	}
+	connects := func() {
+		h.t.Helper()
+		away.Store(false)
+		h.until("a connection", func() bool { return h.now().Unconnected == "" })
+		_, ready := h.http(h.api, "/readyz")
+		require.NotContains(t, ready, "does not connect")
+	}
+	h.serves("71.0.0") // although it never served before
+	says("71.0.0 does not connect for acme")
+	require.Contains(t, h.must("", "plugin", "status"), "does not connect for acme")
+	connects()
+
+	away.Store(true)
+	h.terminate()
+	h.end()
+	h.start()
+	h.serves("71.0.0")
+	says("71.0.0 does not connect for acme")
+	connects()
+
+	// Another build does not take over at a start without connecting.
+	h.terminate()
+	h.end()
+	h.build("71.0.1", "sick")
+	h.start()
+	h.serves("71.0.0")
+	says("71.0.1 does not connect for acme")
+	h.add("acme", "somebody")
+	h.completed("acme", 1)
 }
 
 func TestADiffTellsWhatAReloadWouldDoAndWhatNeedsARestart(t *testing.T) {

@@ -24,6 +24,7 @@ import (
 // notMovedHere are the metrics that no daemon on SQLite moves when it is well,
 // with the test that does.
 var notMovedHere = map[string]string{
+	"provost_connector_source_stale":      "TestADaemonTakesFromARegistryOnlyWhatIsTrusted: a source that can't be asked",
 	"provost_database_conflicts_total":    "TestATransactionThatRanAgainIsObserved in host/store: there are none on SQLite",
 	"provost_database_connections_in_use": "a scrape sees one moment; TestEveryMetricPassesPrometheusLinterAndIsCounted in host/metrics",
 }
@@ -58,16 +59,21 @@ func newMoving(t *testing.T) *moving {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(m.dir, "identity"), []byte(identity+"\n"), 0o600))
 	m.connector("good.wasm", m.mock())
+	m.connector("chatty.wasm", turncoat(t, "71.0.0", "chat"))
+	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	t.Cleanup(hook.Close)
 	m.configure(fmt.Sprintf(`
 workers: 2
 secrets: {identity_file: identity}
 retention: {traces: 1s}
+notify: [{name: hook, webhook: {url: %[3]q, secret: {value: whatever-signs}}}]
 groups: [{name: heads, members: [ada]}]
 plugins:
   - {name: good, source: good.wasm, unsigned: true}
   - {name: pends, source: mock.wasm, unsigned: true, settings: {pending: true}}
   - {name: fails, source: mock.wasm, unsigned: true, settings: {fail: {create: InvalidInput}}}
   - {name: slow, source: mock.wasm, unsigned: true, settings: {slow_ms: 700}, limits: {instances: 1, wait: 300ms}}
+  - {name: chatty, source: chatty.wasm, unsigned: true}
   - {name: limited, source: mock.wasm, unsigned: true, limits: {http_request: 10B}, quarantine: {faults: 1}}
 credentials:
   - {name: Mock, endpoint: %[1]q, anonymous: true}
@@ -81,13 +87,14 @@ apps:
   - {name: pends, plugin: pends, credential: Mock}
   - {name: fails, plugin: fails, credential: Mock}
   - {name: slow, plugin: slow, credential: Slow}
+  - {name: chatty, plugin: chatty, credential: Mock, operations: [Create]}
   - {name: limited, plugin: limited, credential: Mock}
   - {name: asks, plugin: good, credential: Mock, approval: group, approval_group: heads}
   - {name: down, plugin: good, credential: Down}
   - {name: tokens, plugin: good, credential: Tokens}
   - {name: refused, plugin: good, credential: Refused}
   - {name: person, plugin: good, credential: Person}
-`, server.URL, tokens.URL))
+`, server.URL, tokens.URL, hook.URL))
 	m.start()
 	return m
 }
@@ -176,6 +183,8 @@ func TestEachMetricMovesForItsReason(t *testing.T) {
 			`provost_database_connection_waits_total{pool="write"} +`, `provost_database_connection_wait_seconds_total{pool="write"} +`,
 			`provost_database_transaction_duration_seconds_count{kind="write",outcome="committed"} +`, `provost_database_transaction_duration_seconds_count{kind="read",outcome="committed"} +`,
 			`provost_config_generation =1`, `provost_config_last_reload_successful =1`, `provost_config_last_reload_success_timestamp_seconds +`,
+			`provost_requests_ended_total{app="good",operation="Create",state="Failed",code="Unavailable"} =0`, `provost_connector_source_stale{connector="good"} =0`,
+			`provost_notice_sends_total{kind="webhook",outcome="Unavailable"} =0`, `provost_connector_log_lines_dropped_total{connector="chatty"} =0`,
 			`provost_credential_authorized{credential="Person"} =0`, `provost_target_breaker_state{credential="Down",state="closed"} =1`,
 		}},
 		{"a person gets an account", func() { m.add("good", "ada") }, []move{
@@ -201,8 +210,9 @@ func TestEachMetricMovesForItsReason(t *testing.T) {
 		}},
 		{"a connector breaks a limit, and is taken out", func() { m.add("limited", "leo") }, []move{
 			`provost_connector_limits_exceeded_total{connector="limited",limit="http_request"} +1`, `provost_connector_quarantines_total{connector="limited"} +1`,
-			`provost_connector_state{connector="limited",state="quarantined"} =1`,
+			`provost_connector_state{connector="limited",state="quarantined"} =1`, `provost_notice_sends_total{kind="webhook",outcome="ok"} +`,
 		}},
+		{"a connector logs too much", func() { m.add("chatty", "cat", "cam", "cal") }, []move{`provost_connector_log_lines_dropped_total{connector="chatty"} +`}},
 		{"somebody must approve", func() { m.add("asks", "amy") }, []move{
 			`provost_requests_open{app="asks",waits_for="approval"} =1`, `provost_requests_oldest_age_seconds{app="asks",waits_for="approval"} +`,
 		}},

@@ -242,6 +242,7 @@ func (d *daemon) channels(cfg *config.Config, sealer *secret.Sealer) (list []*no
 		}
 		switch {
 		case c.Webhook != nil:
+			channel.Kind = "webhook"
 			channel.Sender = notice.NewWebhook(c.Webhook.URL, open("webhook.secret", c.Webhook.Secret), dial)
 		case c.Mail != nil:
 			m := &notice.Mail{TLS: c.Mail.TLS, CAFile: c.Mail.CA, Username: c.Mail.Username, From: c.Mail.From, To: c.Mail.To, Dial: dial}
@@ -259,7 +260,7 @@ func (d *daemon) channels(cfg *config.Config, sealer *secret.Sealer) (list []*no
 			if err != nil {
 				problems = append(problems, config.Problem{Key: key + ".mail", Message: err.Error()})
 			}
-			channel.Sender, channel.Gather = m, c.Mail.Gather
+			channel.Kind, channel.Sender, channel.Gather = "mail", m, c.Mail.Gather
 		}
 		list = append(list, channel)
 	}

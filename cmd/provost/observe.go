@@ -5,10 +5,12 @@ import (
 	"context"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/callout"
 	"github.com/provosthq/provost/host/connector"
@@ -129,8 +131,13 @@ func (d *daemon) metricState(context.Context) (metrics.State, error) {
 	for name, p := range d.catalogue.Pools() {
 		s.Instances[name] = metrics.Instances{All: p.Instances, Idle: p.Idle, Waiting: p.Waiting, Waits: p.Waits, Refusals: p.Refusals, Resets: p.Resets, ResetTime: p.ResetTime}
 	}
+	s.DroppedLines = d.catalogue.Dropped()
+	var stale map[string]string
+	if now := d.current.Load(); now != nil { // the first is being taken
+		stale = now.stale
+	}
 	for _, c := range d.catalogue.List() {
-		s.Loaded = append(s.Loaded, metrics.Loaded{Connector: c.Name, Version: c.Version, Digest: c.Digest, State: string(c.State), At: c.LoadedAt, Refused: c.LastError != ""})
+		s.Loaded = append(s.Loaded, metrics.Loaded{Connector: c.Name, Version: c.Version, Digest: c.Digest, State: string(c.State), At: c.LoadedAt, Refused: c.LastError != "", Stale: stale[c.Name] != ""})
 	}
 	for name, p := range d.store.Pools() {
 		s.Pools[name] = metrics.Pool{Open: p.OpenConnections, InUse: p.InUse, Most: p.MaxOpenConnections, Waits: p.WaitCount, Waited: p.WaitDuration}
@@ -165,7 +172,20 @@ func (d *daemon) metricCounts(ctx context.Context) (c metrics.Counts, err error)
 	for app := range c.Requests {
 		d.metrics.App(app)
 	}
+	for _, app := range d.current.Load().config.Apps {
+		d.metrics.AppRequests(app.Name, operationsOf(app)...)
+	}
 	return c, err
+}
+
+// operationsOf are those that requests of an app can have.
+func operationsOf(app config.App) (list []host.Operation) {
+	for _, op := range host.Operations {
+		if by := op.EnabledBy(); by == "" && op != host.Read || slices.Contains(app.Operations, string(by)) {
+			list = append(list, op)
+		}
+	}
+	return list
 }
 
 func (d *daemon) countTargets(ctx context.Context, t *store.Tx, c *metrics.Counts) error {

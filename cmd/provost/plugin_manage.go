@@ -51,6 +51,10 @@ func pluginNote(p api.Plugin) string {
 		return fmt.Sprintf("%s gets %g%% since %s; %.0f%% of its %d calls failed", p.Next.Version, 100*p.Next.Share, p.Next.Since.Local().Format(time.TimeOnly), 100*p.Next.Failing, p.Next.Calls)
 	case p.LastError != "":
 		return "refused: " + p.LastError
+	case p.Unconnected != "":
+		return p.Unconnected
+	case p.Stale != "":
+		return p.Stale
 	case !p.Wants.Empty():
 		return fmt.Sprintf("is not granted %s   -> provost plugin grant %s", p.Wants, p.Name)
 	}

@@ -108,7 +108,7 @@ func (s service) checkQueue(ctx context.Context) api.Check {
 // checkConnectors has a check for each connector that is named. Only where none
 // can be called nothing can be done.
 func (s service) checkConnectors() (checks []api.Check) {
-	serving := 0
+	serving, stale := 0, s.current.Load().stale
 	for _, p := range s.catalogue.List() {
 		c := api.Check{Name: "connector " + p.Name, Status: api.CheckOK, Reason: p.Version}
 		switch p.State {
@@ -116,6 +116,12 @@ func (s service) checkConnectors() (checks []api.Check) {
 			serving++
 			if !p.LoadedAt.IsZero() {
 				c.Since = p.LoadedAt
+			}
+			if why := stale[p.Name]; why != "" {
+				c.Status, c.Reason = api.CheckWarn, p.Version+" serves: "+why
+			}
+			if why := s.unconnected.why(p.Name, p.Digest); why != "" {
+				c.Status, c.Reason, c.Next = api.CheckWarn, p.Version+" serves, and "+why, "provost doctor"
 			}
 			if p.LastError != "" {
 				c.Status, c.Reason = api.CheckWarn, fmt.Sprintf("%s goes on; the newer one is refused: %s", p.Version, p.LastError)

@@ -37,6 +37,8 @@ type change struct {
 	old      *running // nil at the start
 	next     *running
 	prepared []*prepared
+	// builds are those that served before a start.
+	builds []*host.ConnectorVersion
 	// refused are the builds that can't be taken, by connector.
 	refused map[string]error
 	// coming are builds that have served before: at a start they are made while
@@ -110,7 +112,7 @@ func (d *daemon) applyWith(ctx context.Context, cfg *config.Config, stored setti
 }
 
 func (d *daemon) newChange(cfg *config.Config) *change {
-	return &change{d: d, old: d.current.Load(), next: &running{config: cfg, rules: map[string]*rules{}, sources: map[string]string{}}, refused: map[string]error{}}
+	return &change{d: d, old: d.current.Load(), next: &running{config: cfg, rules: map[string]*rules{}, sources: map[string]string{}, stale: map[string]string{}}, refused: map[string]error{}}
 }
 
 // drop throws away what was not taken.
@@ -130,10 +132,9 @@ func (c *change) prepare(ctx context.Context) (config.Problems, error) {
 		problems = append(problems, config.RestartNeeded(c.old.config, cfg)...)
 	}
 	var states map[string]*host.ConnectorState
-	var builds []*host.ConnectorVersion
 	if err := c.d.store.View(ctx, func(t *store.Tx) (err error) {
 		if states, err = t.ConnectorStates(ctx); err == nil && c.old == nil {
-			builds, err = t.ConnectorVersions(ctx, "")
+			c.builds, err = t.ConnectorVersions(ctx, "")
 		}
 		return err
 	}); err != nil {
@@ -144,19 +145,23 @@ func (c *change) prepare(ctx context.Context) (config.Problems, error) {
 	group.SetLimit(max(2, runtime.GOMAXPROCS(0)))
 	for i, p := range cfg.Plugins {
 		group.Go(func() error {
-			made[i] = c.makeBuild(ctx, p, stateOf(states, p.Name), builds)
+			made[i] = c.makeBuild(ctx, p, stateOf(states, p.Name), c.builds)
 			return nil
 		})
 	}
 	_ = group.Wait() // each failure stands in made
 	for i, p := range cfg.Plugins {
 		c.next.sources[p.Name] = made[i].source
+		if why := made[i].stale; why != "" {
+			c.next.stale[p.Name] = why
+			c.d.log.WarnContext(ctx, "a connector's source can't be asked, and what was fetched before is used", "connector", p.Name, "error", why)
+		}
 		if v := made[i].known; v != nil {
 			c.coming = append(c.coming, coming{p, made[i].artifact, made[i].spec})
 			problems = append(problems, c.compile(p, describedBy(v))...)
 			continue
 		}
-		problems = append(problems, c.consider(ctx, p, made[i].prepared, made[i].err, stateOf(states, p.Name), builds)...)
+		problems = append(problems, c.consider(ctx, p, made[i].prepared, made[i].err, stateOf(states, p.Name), c.builds)...)
 	}
 	if len(problems) == 0 {
 		for i, p := range cfg.Plugins {
@@ -171,6 +176,7 @@ func (c *change) prepare(ctx context.Context) (config.Problems, error) {
 // making is what became of one plugin's source.
 type making struct {
 	source   string // digest of what it has
+	stale    string // why that is what was fetched before
 	prepared *prepared
 	// known is a build that has served before: what it says is known, so it can be
 	// made later, of artifact and spec.
@@ -186,7 +192,7 @@ func (c *change) makeBuild(ctx context.Context, p config.Plugin, state *host.Con
 		m.err = err
 		return m
 	}
-	m.source = a.Digest
+	m.source, m.stale = a.Digest, a.Stale
 	serves := a.Digest
 	if state.RejectedDigest == a.Digest && state.ServingDigest != "" {
 		serves = state.ServingDigest
@@ -373,34 +379,6 @@ func (c *change) credentials(ctx context.Context) (back func(), err error) {
 	return back, nil
 }
 
-// checkHealth lets new builds connect before they take over, where the operator
-// wants it so.
-func (c *change) checkHealth(ctx context.Context) (problems config.Problems) {
-	for _, p := range slices.Clone(c.prepared) {
-		k := p.candidate.Connector()
-		if k == nil || !p.plugin.HealthCheck || !p.waits.Empty() || !k.Supports(pdk.OpTestConnection) {
-			continue
-		}
-		for _, app := range c.next.config.Apps {
-			if app.Plugin != p.plugin.Name {
-				continue
-			}
-			_, err := k.TestConnection(ctx, pdk.Input{NamedCredDevName: app.Credential, Parameters: app.Parameters})
-			if err == nil {
-				continue
-			}
-			err = host.Errorf(host.CodeOf(err), "%s %s does not connect for %s: %w", p.plugin.Name, p.version.Version, app.Name, err)
-			if c.old == nil || !c.asItWas(p.plugin) || c.d.catalogue.Describe(p.plugin.Name) == nil {
-				problems = append(problems, config.Problem{Key: "plugins." + p.plugin.Name, Message: err.Error()})
-			} else {
-				c.leaveOut(p.plugin.Name, err)
-			}
-			break
-		}
-	}
-	return problems
-}
-
 // take lets everything take over: nothing of it fails any more, but for a
 // daemon that ends.
 func (c *change) take(ctx context.Context) error {
@@ -431,6 +409,9 @@ func (c *change) take(ctx context.Context) error {
 				return err
 			}
 		}
+		if c.old == nil {
+			d.unconnected.ask(p.plugin.Name, p.version.Digest)
+		}
 		if p.state.Quarantined(p.version.Digest) {
 			d.bar(p.plugin.Name, p.version.Digest, p.state.Reason)
 		}
@@ -444,6 +425,9 @@ func (c *change) take(ctx context.Context) error {
 	c.prepared = nil
 	c.next.refused = refusedBuilds(c.refused)
 	d.notices.Use(c.channels)
+	for _, channel := range c.channels {
+		d.metrics.Channel(channel.Kind)
+	}
 	d.gate.Use(c.access)
 	d.useTracing(ctx, c.traces)
 	d.useLog(c.next.config.Log)
@@ -502,6 +486,7 @@ func (d *daemon) come(ctx context.Context, cfg *config.Config, one coming) {
 		if err := made.candidate.Take(); err != nil {
 			return err
 		}
+		d.unconnected.ask(p.Name, made.version.Digest)
 		if state.Quarantined(made.version.Digest) {
 			d.bar(p.Name, made.version.Digest, state.Reason)
 		}

@@ -24,6 +24,12 @@ type Plugin struct {
 	Apps     []string  `json:"apps"`
 	// LastError is why the newest build was refused; the one of before goes on.
 	LastError string `json:"lastError,omitempty"`
+	// Stale is why what was fetched before is used: the source could not be asked
+	// when it was last looked at.
+	Stale string `json:"stale,omitempty"`
+	// Unconnected is why it did not connect (health_check) although it serves: at a
+	// start there was no other.
+	Unconnected string `json:"unconnected,omitempty"`
 	// Failing is the share of the last Calls that failed.
 	Failing float64 `json:"failing"`
 	Calls   int     `json:"calls"`

@@ -29,6 +29,8 @@ type lines struct {
 	limiter *rate.Limiter
 	dropped int
 	since   time.Time
+	// all is how many were ever dropped.
+	all int64
 }
 
 // LimitLines sets how many lines each connector may log in a second, from now
@@ -51,6 +53,22 @@ func lineLimit(perSecond float64) rate.Limit {
 }
 
 func lineBurst(perSecond float64) int { return max(1, int(linesBurst*float64(lineLimit(perSecond)))) }
+
+// Dropped counts the lines of each connector that were dropped since the start.
+func (c *Catalogue) Dropped() map[string]int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make(map[string]int64, len(c.entries))
+	for name := range c.entries {
+		all[name] = 0
+	}
+	for name, l := range c.lines {
+		l.mu.Lock()
+		all[name] = l.all
+		l.mu.Unlock()
+	}
+	return all
+}
 
 // tellDropped says what was dropped and not said yet.
 func (c *Catalogue) tellDropped() {
@@ -84,6 +102,7 @@ func (l *lines) log(log *slog.Logger, now time.Time, level slog.Level, line stri
 	l.mu.Lock()
 	may := l.limiter.AllowN(now, 1)
 	if !may {
+		l.all++
 		if l.dropped++; l.dropped == 1 {
 			l.since = now
 		}

@@ -41,6 +41,7 @@ type Metrics struct {
 	requests
 	reconciling
 	jobs
+	notices
 	database
 	configuration
 
@@ -58,7 +59,7 @@ func New(r prometheus.Registerer, o Options) (*Metrics, error) {
 	}
 	f := &registrar{registerer: r}
 	m := &Metrics{
-		connectors: newConnectors(f, o.Now), callouts: newCallouts(f), requests: newRequests(f), reconciling: newReconciling(f), jobs: newJobs(f),
+		connectors: newConnectors(f, o.Now), callouts: newCallouts(f), requests: newRequests(f), reconciling: newReconciling(f), jobs: newJobs(f), notices: newNotices(f),
 		database: newDatabase(f), configuration: newConfiguration(f, o.Now),
 	}
 	f.gauge("provost_build_info", "1, with what runs.", "version", "revision", "goversion").

@@ -55,6 +55,22 @@ func (m *requests) RequestEnded(r *host.UserProvisioningRequest) {
 	}
 }
 
+// failures are the codes that a request fails with; of others its first failure
+// is seen, but is no increase.
+var failures = []host.Code{host.NotFound, host.AlreadyExists, host.InvalidInput, host.Unauthorized, host.PermissionDenied, host.Unavailable, host.Conflict,
+	host.Unsupported, host.Internal, host.LimitExceeded, host.ConnectorFault}
+
+// AppRequests makes the series of an app's requests that may never move, so that
+// the first time is an increase.
+func (m *requests) AppRequests(app string, ops ...host.Operation) {
+	for _, op := range ops {
+		m.ended.WithLabelValues(app, string(op), string(host.StateCompleted), "")
+		for _, code := range failures {
+			m.ended.WithLabelValues(app, string(op), string(host.StateFailed), string(code))
+		}
+	}
+}
+
 // reconciling is what runs collect, and what holds them back.
 type reconciling struct {
 	pages      *prometheus.CounterVec

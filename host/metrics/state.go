@@ -12,6 +12,8 @@ type State struct {
 	Instances map[string]Instances
 	// SandboxBytes is the memory of all instances.
 	SandboxBytes int64
+	// DroppedLines are those that connectors logged beyond what they may.
+	DroppedLines map[string]int64
 	Loaded       []Loaded
 	// Pools are the database's connections, by what they are for: read or write.
 	Pools map[string]Pool
@@ -34,6 +36,8 @@ type Loaded struct {
 	At time.Time
 	// Refused: the newest attempt to load failed.
 	Refused bool
+	// Stale: what serves was fetched before, because its source could not be asked.
+	Stale bool
 }
 
 // ConnectorStates are the states of a connector.

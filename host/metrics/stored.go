@@ -27,7 +27,7 @@ type stored struct {
 	descs   []*prometheus.Desc
 
 	instances, waiting, waits, refusals, resets, resetTime, memory *prometheus.Desc
-	info, loadedAt, refused, state                                 *prometheus.Desc
+	info, loadedAt, refused, state, stale, dropped                 *prometheus.Desc
 	poolOpen, poolBusy, poolMost, poolWaits, poolWaited            *prometheus.Desc
 
 	up, countedAt, countTime, databaseBytes  *prometheus.Desc
@@ -59,6 +59,8 @@ func newStored(f *registrar, o Options) {
 		memory:    gauge("provost_sandbox_memory_bytes", "Memory of all instances of connectors."),
 		info:      gauge("provost_connector_info", "1, with the version that runs and the SHA-256 of its file.", "connector", "version", "digest"),
 		loadedAt:  gauge("provost_connector_loaded_timestamp_seconds", "When the version that runs was loaded.", "connector"),
+		dropped:   counter("provost_connector_log_lines_dropped_total", "Lines of connectors that were dropped because they logged more than they may.", "connector"),
+		stale:     gauge("provost_connector_source_stale", "1 while a connector's source could not be asked when it was last looked at, and what was fetched before is used.", "connector"),
 		refused:   gauge("provost_connector_load_refused", "1 while the newest version of a connector has been refused; the one before goes on, if there was one.", "connector"),
 
 		state: gauge("provost_connector_state", "1 for the state of a connector: serving, loading, quarantined or failed (none of its builds could be loaded).", "connector", "state"),
@@ -157,6 +159,7 @@ func (s *stored) collectState(ch chan<- prometheus.Metric, now State) {
 	}
 	for _, l := range now.Loaded {
 		gauge(ch, s.refused, number(l.Refused), l.Connector)
+		gauge(ch, s.stale, number(l.Stale), l.Connector)
 		for _, st := range ConnectorStates {
 			gauge(ch, s.state, number(l.State == st), l.Connector, st)
 		}
@@ -164,6 +167,9 @@ func (s *stored) collectState(ch chan<- prometheus.Metric, now State) {
 			gauge(ch, s.info, 1, l.Connector, clean(l.Version), clean(l.Digest))
 			gauge(ch, s.loadedAt, timestamp(l.At), l.Connector)
 		}
+	}
+	for connector, n := range now.DroppedLines {
+		counter(ch, s.dropped, float64(n), connector)
 	}
 	for name, p := range now.Pools {
 		gauge(ch, s.poolOpen, float64(p.Open), name)

@@ -13,6 +13,8 @@ import (
 // Channel is one way to people.
 type Channel struct {
 	Name string
+	// Kind is what it is: webhook or mail.
+	Kind string
 	// Kinds are those that it is for; none: all.
 	Kinds []host.NoticeKind
 	// Gather is how long what is to be told waits for more, which goes in the same
@@ -119,6 +121,7 @@ func (b *Board) Test(ctx context.Context, channel string) error {
 	defer cancel()
 	err := c.Sender.Send(ctx, Message{Id: id, At: now, Link: c.Link, Events: []Event{{host.NoticeRaised, host.Notice{Id: id, Kind: host.NoticeTest, Subject: channel,
 		Text: "This is a test of the channel " + channel + ". Nothing has to be done.", FirstRaised: now, LastRaised: now}}}})
+	b.Sent(c.Kind, err)
 	if err != nil {
 		return err
 	}
@@ -164,6 +167,9 @@ func (b *Board) deliver(ctx context.Context, c *Channel) (again bool, err error)
 	}
 	if ctx.Err() != nil {
 		return false, ctx.Err() // the lease runs out, and it is sent again
+	}
+	if len(m.Events) > 0 {
+		b.Sent(c.Kind, err)
 	}
 	return err == nil, b.end(ctx, c, batch, err)
 }

@@ -46,6 +46,9 @@ type Options struct {
 	// Now is the clock; nil is the real one.
 	Now    func() time.Time
 	Logger *slog.Logger
+	// Sent is told of every attempt to send a message over a kind of channel; nil
+	// for nobody.
+	Sent func(kind string, err error)
 }
 
 // Board keeps the notices and sends them. It may be used from many goroutines
@@ -64,6 +67,9 @@ func New(o Options) *Board {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Sent == nil {
+		o.Sent = func(string, error) {}
 	}
 	b := &Board{Options: o, id: host.NewID()}
 	b.Use(nil)

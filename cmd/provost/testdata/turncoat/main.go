@@ -48,6 +48,10 @@ func (less) Create(ctx *pdk.Context, in pdk.Input) (pdk.Account, error) {
 		panic("it does not feel like it")
 	case "mood=fail":
 		return pdk.Account{}, pdk.Errorf(pdk.InvalidInput, "it does not feel like it")
+	case "mood=chat":
+		for range 200 {
+			ctx.Log().Info("it has much to say")
+		}
 	case "mood=spin":
 		for i := 0; ; i++ {
 			spun += i
