@@ -180,13 +180,13 @@ func ownPath(to string) string {
 	return u.String()
 }
 
-// accountPath is the page of an account, or what stands below it.
-func accountPath(id string, below ...string) string {
+// userAccountPath is the page of an account, or what stands below it.
+func userAccountPath(id string, below ...string) string {
 	return strings.Join(append([]string{Path + "/accounts/" + url.PathEscape(id)}, below...), "/")
 }
 
-// accountPage is one account: whose it is, what it has, what happened to it.
-type accountPage struct {
+// userAccount is one account: whose it is, what it has, what happened to it.
+type userAccount struct {
 	*host.UserProvAccount
 	App    api.App
 	People map[string]api.Person
@@ -221,19 +221,19 @@ const (
 )
 
 func (c *console) account(w http.ResponseWriter, r *http.Request) error {
-	p, err := c.accountPage(r.Context(), r.PathValue("id"))
+	p, err := c.userAccount(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return err
 	}
-	return c.showAccount(w, r, p)
+	return c.showUserAccount(w, r, p)
 }
 
-func (c *console) showAccount(w http.ResponseWriter, r *http.Request, p accountPage) error {
+func (c *console) showUserAccount(w http.ResponseWriter, r *http.Request, p userAccount) error {
 	return c.show(w, r, Page{Title: accountTitle(p.UserProvAccount), Sub: accountSub(p), Current: "apps", Actions: accountActions(p),
 		Crumbs: []Crumb{{"Apps", Path + "/apps"}, {p.App.Label, appPath(p.App.Name)}, {"User Accounts", accountsPath(p.App.Name, "")}, {Label: p.Name()}}}, accountBody(p))
 }
 
-func (c *console) accountPage(ctx context.Context, id string) (p accountPage, err error) {
+func (c *console) userAccount(ctx context.Context, id string) (p userAccount, err error) {
 	if p.UserProvAccount, err = c.Service.Account(ctx, id); err != nil {
 		return p, err
 	}
@@ -318,7 +318,7 @@ var accountRequests = map[string]struct {
 // accountDo makes a request for an account, or changes whose it is.
 func (c *console) accountDo(w http.ResponseWriter, r *http.Request) error {
 	ctx, id, do := r.Context(), r.PathValue("id"), r.PathValue("do")
-	to := accountPath(id)
+	to := userAccountPath(id)
 	if ask, ok := accountRequests[do]; ok {
 		request, err := c.Service.RequestForAccount(ctx, id, ask.Operation)
 		if err != nil {
@@ -338,7 +338,7 @@ func (c *console) accountDo(w http.ResponseWriter, r *http.Request) error {
 
 // accountPeople looks up whose an account may be.
 func (c *console) accountPeople(w http.ResponseWriter, r *http.Request) error {
-	p, err := c.accountPage(r.Context(), r.PathValue("id"))
+	p, err := c.userAccount(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return err
 	}
@@ -353,5 +353,5 @@ func (c *console) accountPeople(w http.ResponseWriter, r *http.Request) error {
 	if isPart(r) {
 		return c.part(w, r, foundPeople(p.Look))
 	}
-	return c.showAccount(w, r, p)
+	return c.showUserAccount(w, r, p)
 }

@@ -25,11 +25,19 @@ func appPath(app string, below ...string) string {
 
 // apps is the list of all apps.
 func (c *console) apps(w http.ResponseWriter, r *http.Request) error {
-	rows, err := c.appRows(r.Context())
+	rows, err := c.allApps(r.Context())
 	if err != nil {
 		return err
 	}
-	return c.show(w, r, Page{Title: "Apps", Sub: Text("Where people have accounts, and how each app does."), Current: "apps", Actions: appsActions()}, appsCard(rows))
+	return c.show(w, r, Page{Title: "Apps", Sub: Text("Where people have accounts, and how each app does."), Current: "apps", Actions: appsActions()}, appsPage(rows))
+}
+
+func (c *console) allApps(ctx context.Context) ([]appRow, error) {
+	waits, err := c.Service.Waits(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.appRows(ctx, waits)
 }
 
 // appPage is one app: how it is at a glance, and what can be done with it.
@@ -101,7 +109,7 @@ func (c *console) app(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (c *console) appPage(ctx context.Context, name string) (p appPage, err error) {
-	rows, err := c.appRows(ctx)
+	rows, err := c.allApps(ctx)
 	if err != nil {
 		return p, err
 	}
@@ -119,7 +127,10 @@ func (c *console) appPage(ctx context.Context, name string) (p appPage, err erro
 		}
 	}
 	steps := []func() error{
-		func() (err error) { p.Drifted, err = c.Service.CountAccounts(ctx, api.AccountFilter{App: name, Drifted: true}); return err },
+		func() (err error) {
+			p.Drifted, err = c.Service.CountAccounts(ctx, api.AccountFilter{App: name, Drifted: true})
+			return err
+		},
 		func() (err error) {
 			p.Undecided, err = c.Service.CountAccounts(ctx, api.AccountFilter{App: name, Undecided: true})
 			return err
@@ -141,7 +152,7 @@ func (c *console) appPage(ctx context.Context, name string) (p appPage, err erro
 		},
 		func() error {
 			notices, err := c.Service.Notices(ctx, time.Time{})
-			p.Notices = needsOf(ofApp(notices, p))
+			p.Notices = append(p.stopped(), needsOf(ofApp(notices, p))...)
 			return err
 		},
 		func() error { return c.appParts(ctx, &p) },
@@ -193,15 +204,15 @@ func unlessHidden(err error) error {
 	return err
 }
 
-// ofApp are the notices that concern an app.
+// needsOf are notices with where each is seen to.
+func needsOf(notices []api.Notice) []need {
+	var h home
+	h.add(notices)
+	return h.Needs
+}
+
+// ofApp are the notices that concern what the app is made of.
 func ofApp(notices []api.Notice, p appPage) (list []api.Notice) {
-	runs := map[string]bool{}
-	for _, r := range p.Runs {
-		runs[r.Name()] = true
-	}
-	for _, plan := range p.Plans {
-		runs[plan.Name()] = true
-	}
 	for _, n := range notices {
 		credential, _, _ := strings.Cut(n.Subject, "/")
 		switch n.Kind {
@@ -213,10 +224,25 @@ func ofApp(notices []api.Notice, p appPage) (list []api.Notice) {
 			if credential == p.Config.NamedCredentialId || n.Subject == "app:"+p.Name {
 				list = append(list, n)
 			}
+		}
+	}
+	return list
+}
+
+// stopped are the runs and plans of the app that wait for a person.
+func (p appPage) stopped() (list []need) {
+	for _, r := range p.Runs {
+		switch {
+		case r.State != host.StateAnalyzed:
+		case r.Quarantine != "":
+			list = append(list, need{Tone: "warn", Text: capital(r.Quarantine), Sub: "The run was stopped before its commit.", Do: runPath(r.Name()), Label: "Decide"})
 		default:
-			if runs[n.Subject] || n.Subject == p.Name {
-				list = append(list, n)
-			}
+			list = append(list, need{Tone: "info", Text: r.Name() + " waits for a review", Sub: runFoundText(r), Do: runPath(r.Name()), Label: "Review"})
+		}
+	}
+	for _, plan := range p.Plans {
+		if plan.State == host.PlanQuarantined {
+			list = append(list, need{Tone: "warn", Text: sentence(plan.Reason), Sub: "The plan was stopped before the first change.", Do: planPath(plan.Name()), Label: "Decide"})
 		}
 	}
 	return list

@@ -182,7 +182,7 @@ func differText(n int) string {
 // joinWords joins the words that there are.
 func joinWords(words ...string) string { return strings.TrimSpace(strings.Join(words, " ")) }
 
-func foundText(look peopleLookUp) string {
+func lookedUpText(look peopleLookUp) string {
 	if !look.Asked {
 		return ""
 	}
@@ -232,41 +232,6 @@ func waitingText(n int64) string {
 }
 
 func planFor(p *host.Plan) string { return cmp.Or(p.AppName, "the people") }
-
-func planAllow(p planPage) string {
-	if p.State == host.PlanQuarantined {
-		return "Allow it all the same"
-	}
-	return "Carry it out"
-}
-
-// planTone is of the button that carries a plan out: one that a threshold has
-// stopped is a danger.
-func planTone(p planPage) string {
-	if p.State == host.PlanQuarantined {
-		return "danger"
-	}
-	return "go"
-}
-
-// planMoving says how far a plan is.
-func planMoving(p *host.Plan) string {
-	if p.State == host.PlanMaking {
-		return "It is worked out what there is to do."
-	}
-	return number(p.Made+p.Refused) + " of " + count(planTotal(p), "change", "") + " carried out."
-}
-
-func toneOfChange(op host.Operation) string {
-	switch op {
-	case host.Create:
-		return "good"
-	case host.Deactivate, host.Freeze, host.Delete, host.PlanDisable:
-		return "warn"
-	default:
-		return "info"
-	}
-}
 
 func runKind(r *host.UserProvisioningRequest) string {
 	if r.ReconMode == "delta" {

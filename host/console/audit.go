@@ -152,7 +152,7 @@ func auditObjectPath(o host.AuditObject) string {
 	case "plan":
 		return planPath(o.Name)
 	case "account":
-		return accountPath(o.Name)
+		return userAccountPath(o.Name)
 	default:
 		return ""
 	}

@@ -123,12 +123,8 @@ func (c *console) onConnector(done string, do func(ctx context.Context, name str
 	}
 }
 
-// connectorUploadRoute takes a connector; mostUpload bounds it, with the form
-// around it, in bytes.
-const (
-	connectorUploadRoute = "POST " + Path + "/connectors/upload"
-	mostUpload           = 64<<20 + 128<<10
-)
+// connectorUploadRoute takes a connector.
+const connectorUploadRoute = "POST " + Path + "/connectors/upload"
 
 // uploadConnector takes a file with a connector, and its signature, and lets it
 // serve under a name.

@@ -58,11 +58,7 @@ func Handler(o Options) http.Handler {
 	c := &console{Options: o, assets: embedded()}
 	mux := http.NewServeMux()
 	for route, page := range c.pages() {
-		most := int64(mostFormBytes)
-		if route == uploadRoute {
-			most = mostUploadBytes
-		}
-		mux.Handle(route, c.answer(page, most))
+		mux.Handle(route, c.answer(page, mostOf(route)))
 	}
 	guarded := Rules.Guard(mux, func(w http.ResponseWriter, r *http.Request, err *host.Error) { c.fail(w, r, err) })
 	compress, err := gzhttp.NewWrapper(gzhttp.MinSize(512), gzhttp.ContentTypeFilter(gzhttp.CompressAllContentTypeFilter), gzhttp.ExceptContentTypes([]string{"font/woff2"}))
@@ -75,7 +71,16 @@ func Handler(o Options) http.Handler {
 // mostFormBytes bounds a form.
 const mostFormBytes = 1 << 20
 
-// answer makes an http.Handler of a handler that reads at most so many bytes.
+// mostOf bounds what is sent to a route, in bytes.
+func mostOf(route string) int64 {
+	if route == uploadRoute || route == connectorUploadRoute {
+		return mostUploadBytes
+	}
+	return mostFormBytes
+}
+
+// answer makes an http.Handler of a handler to which so many bytes are sent at
+// most.
 func (c *console) answer(h handler, most int64) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, most)

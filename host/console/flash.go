@@ -15,6 +15,11 @@ type Flash struct {
 	// Link leads on, with Label; both empty for nowhere. It is a path of ours.
 	Link  string `json:"l,omitempty"`
 	Label string `json:"b,omitempty"`
+	// Undo takes back what was pressed: it is posted to UndoAt, with Back as the page
+	// to go on with; empty where it can't be.
+	Undo   string `json:"u,omitempty"`
+	UndoAt string `json:"a,omitempty"`
+	Back   string `json:"k,omitempty"`
 }
 
 const flashCookie = "provost_flash"
@@ -22,9 +27,15 @@ const flashCookie = "provost_flash"
 // longestFlash is the most letters of one: a cookie holds no more than 4 KB.
 const longestFlash = 700
 
+// longestUndo is the most bytes of what takes something back.
+const longestUndo = 2000
+
 func setFlash(w http.ResponseWriter, r *http.Request, f Flash) {
 	if letters := []rune(f.Text); len(letters) > longestFlash {
 		f.Text = string(letters[:longestFlash]) + "…"
+	}
+	if len(f.Undo) > longestUndo {
+		f.Undo = ""
 	}
 	text, err := json.Marshal(f)
 	if err != nil { // strings can be written

@@ -8,6 +8,7 @@ import (
 
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/access"
+	"github.com/provosthq/provost/host/api"
 )
 
 // What pages and actions ask for, as the routes of the API do.
@@ -19,6 +20,14 @@ var (
 	// seeRequests is for those, too, who are to decide about some.
 	seeRequests = view.Or(access.ApproveRequests)
 	decide      = access.All(access.ApproveRequests)
+	// configure is the model's "configure user provisioning".
+	configure = access.All(access.ViewSetup, access.ManageUsers, access.CustomizeApplication)
+	// manageApps is the model's "read, create, update, delete apps"; reading is view.
+	manageApps = access.All(access.CustomizeApplication, access.ModifyAllData).Or(access.CustomizeApplication, access.ManageConnectedApps)
+	// install is the model's "install packaged connectors".
+	install = access.All(access.CustomizeApplication, access.ModifyAllData, access.DownloadPackages)
+	operate = access.All(access.ViewSetup, access.OperateHost)
+	trail   = access.All(access.ViewAudit)
 )
 
 // Rules says of each page and action who may have it. One without a rule is not
@@ -47,6 +56,45 @@ var Rules = append(access.Rules{
 	{Route: "POST /console/people/{id}/assign", Need: manageRequests, Over: access.Objects},
 	{Route: "POST /console/people/{id}/unassign", Need: manageRequests, Over: access.Objects},
 
+	{Route: "GET /console/apps", Need: view, Over: access.Objects},
+	{Route: "GET /console/apps/{app}", Need: view, Over: access.App},
+	{Route: "POST /console/apps/{app}/reconcile", Need: manageRequests, Over: access.App},
+	{Route: "POST /console/apps/{app}/process", Need: manageRequests, Over: access.App},
+	{Route: "GET /console/apps/{app}/schedule", Need: view, Over: access.App},
+	{Route: "POST /console/apps/{app}/schedule", Need: configure, Over: access.App},
+	{Route: "GET /console/apps/{app}/accounts", Need: view, Over: access.App},
+	{Route: "POST /console/apps/{app}/accounts", Need: view, Over: access.App},
+	{Route: "POST /console/apps/{app}/accounts/export", Need: view, Over: access.App},
+	{Route: "POST /console/apps/{app}/accounts/links", Need: manageRequests, Over: access.App},
+	{Route: "POST /console/apps/{app}/accounts/undo", Need: manageRequests, Over: access.App},
+	{Route: "GET /console/accounts/{id}", Need: view, Over: access.Objects},
+	{Route: "POST /console/accounts/{id}/people", Need: manageRequests, Over: access.Objects},
+	{Route: "POST /console/accounts/{id}/{do}", Need: manageRequests, Over: access.Objects},
+
+	{Route: "GET /console/connectors", Need: view, Over: access.Objects},
+	{Route: "GET /console/connectors/{name}", Need: view, Over: access.Objects},
+	{Route: connectorUploadRoute, Need: install},
+	{Route: "POST /console/connectors/{name}/rollback", Need: install},
+	{Route: "POST /console/connectors/{name}/release", Need: install},
+	{Route: "POST /console/connectors/{name}/grant", Need: install},
+
+	{Route: "GET /console/credentials", Need: view, Over: access.Objects},
+	{Route: "GET /console/credentials/{name}", Need: view, Over: access.Objects},
+	{Route: "GET /console/credentials/{name}/authorized", Need: manageApps, Over: access.Objects},
+	{Route: "POST /console/credentials/{name}/test", Need: manageApps, Over: access.Objects},
+	{Route: "POST /console/credentials/{name}/authorize", Need: manageApps, Over: access.Objects},
+	{Route: "POST /console/credentials/{name}/revoke", Need: manageApps, Over: access.Objects},
+
+	{Route: "GET /console/audit", Need: trail},
+	{Route: "POST /console/audit", Need: trail},
+	{Route: "POST /console/audit/verify", Need: trail},
+
+	{Route: "GET /console/system", Need: view},
+	{Route: "POST /console/system/doctor", Need: operate},
+	{Route: "POST /console/system/diff", Need: operate},
+	{Route: "POST /console/system/reload", Need: operate},
+
+	{Route: "GET /console/runs", Need: view, Over: access.Objects},
 	{Route: "GET /console/plans/{name}", Need: view, Over: access.Objects},
 	{Route: "POST /console/plans/{name}/allow", Need: manageRequests, Over: access.Objects},
 	{Route: "POST /console/plans/{name}/reject", Need: manageRequests, Over: access.Objects},
@@ -82,6 +130,50 @@ func (c *console) pages() map[string]handler {
 		"POST /console/people/{id}/activate":   c.follow(true),
 		"POST /console/people/{id}/assign":     c.assign("The app is assigned; the account is being made.", s.Assign),
 		"POST /console/people/{id}/unassign":   c.assign("The app is assigned no more.", s.Unassign),
+
+		"GET /console/apps":                        c.apps,
+		"GET /console/apps/{app}":                  c.app,
+		"POST /console/apps/{app}/reconcile":       c.appReconcile,
+		"POST /console/apps/{app}/process":         c.appProcess,
+		"GET /console/apps/{app}/schedule":         c.appSchedule,
+		"POST /console/apps/{app}/schedule":        c.saveSchedule,
+		"GET /console/apps/{app}/accounts":         c.accounts,
+		"POST /console/apps/{app}/accounts":        c.accounts,
+		"POST /console/apps/{app}/accounts/export": c.exportAccounts,
+		"POST /console/apps/{app}/accounts/links":  c.relink,
+		"POST /console/apps/{app}/accounts/undo":   c.undoRelink,
+		"GET /console/accounts/{id}":               c.account,
+		"POST /console/accounts/{id}/people":       c.accountPeople,
+		"POST /console/accounts/{id}/{do}":         c.accountDo,
+
+		"GET /console/connectors":        c.connectors,
+		"GET /console/connectors/{name}": c.connector,
+		connectorUploadRoute:             c.uploadConnector,
+		"POST /console/connectors/{name}/rollback": c.onConnector("%s serves now.", func(ctx context.Context, name string, r *http.Request) (api.Plugin, error) {
+			return s.RollBack(ctx, name, r.PostFormValue("digest"))
+		}),
+		"POST /console/connectors/{name}/release": c.onConnector("%s may serve again.", func(ctx context.Context, name string, _ *http.Request) (api.Plugin, error) {
+			return s.Release(ctx, name)
+		}),
+		"POST /console/connectors/{name}/grant": c.onConnector("%s may do what it asked for.", func(ctx context.Context, name string, _ *http.Request) (api.Plugin, error) {
+			return s.Grant(ctx, name, nil)
+		}),
+
+		"GET /console/credentials":                   c.credentials,
+		"GET /console/credentials/{name}":            c.credential,
+		"GET /console/credentials/{name}/authorized": c.authorizedCredential,
+		"POST /console/credentials/{name}/test":      c.tryCredential,
+		"POST /console/credentials/{name}/authorize": c.authorizeCredential,
+		"POST /console/credentials/{name}/revoke":    c.revokeCredential,
+
+		"GET /console/audit":          c.audit,
+		"POST /console/audit":         c.audit,
+		"POST /console/audit/verify":  c.verifyAudit,
+		"GET /console/system":         c.system,
+		"POST /console/system/doctor": c.systemDoctor,
+		"POST /console/system/diff":   c.systemDiff,
+		"POST /console/system/reload": c.systemReload,
+		"GET /console/runs":           c.runs,
 
 		"GET /console/plans/{name}": c.plan,
 		"POST /console/plans/{name}/allow": c.decidePlan("%s is allowed: what it changes is under way.", func(ctx context.Context, id string, r *http.Request) (*host.Plan, error) {
