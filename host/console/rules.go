@@ -20,14 +20,8 @@ var (
 	// seeRequests is for those, too, who are to decide about some.
 	seeRequests = view.Or(access.ApproveRequests)
 	decide      = access.All(access.ApproveRequests)
-	// configure is the model's "configure user provisioning".
-	configure = access.All(access.ViewSetup, access.ManageUsers, access.CustomizeApplication)
-	// manageApps is the model's "read, create, update, delete apps"; reading is view.
-	manageApps = access.All(access.CustomizeApplication, access.ModifyAllData).Or(access.CustomizeApplication, access.ManageConnectedApps)
-	// install is the model's "install packaged connectors".
-	install = access.All(access.CustomizeApplication, access.ModifyAllData, access.DownloadPackages)
-	operate = access.All(access.ViewSetup, access.OperateHost)
-	trail   = access.All(access.ViewAudit)
+	operate     = access.All(access.ViewSetup, access.OperateHost)
+	trail       = access.All(access.ViewAudit)
 )
 
 // Rules says of each page and action who may have it. One without a rule is not
@@ -95,6 +89,13 @@ var Rules = append(access.Rules{
 	{Route: "POST /console/system/reload", Need: operate},
 
 	{Route: "GET /console/runs", Need: view, Over: access.Objects},
+	{Route: "GET /console/runs/{name}", Need: view, Over: access.Objects},
+	{Route: "POST /console/runs/{name}/commit", Need: manageRequests, Over: access.Objects},
+	{Route: "POST /console/runs/{name}/cancel", Need: manageRequests, Over: access.Objects},
+	{Route: "POST /console/runs/{name}/pause", Need: manageRequests, Over: access.Objects},
+	{Route: "POST /console/runs/{name}/resume", Need: manageRequests, Over: access.Objects},
+	{Route: "POST /console/runs/{name}/allow", Need: manageRequests, Over: access.Objects},
+	{Route: "POST /console/runs/{name}/reject", Need: manageRequests, Over: access.Objects},
 	{Route: "GET /console/plans/{name}", Need: view, Over: access.Objects},
 	{Route: "POST /console/plans/{name}/allow", Need: manageRequests, Over: access.Objects},
 	{Route: "POST /console/plans/{name}/reject", Need: manageRequests, Over: access.Objects},
@@ -166,14 +167,21 @@ func (c *console) pages() map[string]handler {
 		"POST /console/credentials/{name}/authorize": c.authorizeCredential,
 		"POST /console/credentials/{name}/revoke":    c.revokeCredential,
 
-		"GET /console/audit":          c.audit,
-		"POST /console/audit":         c.audit,
-		"POST /console/audit/verify":  c.verifyAudit,
-		"GET /console/system":         c.system,
-		"POST /console/system/doctor": c.systemDoctor,
-		"POST /console/system/diff":   c.systemDiff,
-		"POST /console/system/reload": c.systemReload,
-		"GET /console/runs":           c.runs,
+		"GET /console/audit":               c.audit,
+		"POST /console/audit":              c.audit,
+		"POST /console/audit/verify":       c.verifyAudit,
+		"GET /console/system":              c.system,
+		"POST /console/system/doctor":      c.systemDoctor,
+		"POST /console/system/diff":        c.systemDiff,
+		"POST /console/system/reload":      c.systemReload,
+		"GET /console/runs":                c.runs,
+		"GET /console/runs/{name}":         c.run,
+		"POST /console/runs/{name}/commit": c.onRun("%s is being committed.", withoutNote(s.Commit)),
+		"POST /console/runs/{name}/cancel": c.onRun("%s is cancelled. Nothing was changed.", withoutNote(s.Cancel)),
+		"POST /console/runs/{name}/pause":  c.onRun("%s is paused.", withoutNote(s.PauseRun)),
+		"POST /console/runs/{name}/resume": c.onRun("%s goes on.", withoutNote(s.ResumeRun)),
+		"POST /console/runs/{name}/allow":  c.onRun("%s is allowed.", s.AllowRun),
+		"POST /console/runs/{name}/reject": c.onRun("%s is rejected. Nothing was changed.", s.RejectRun),
 
 		"GET /console/plans/{name}": c.plan,
 		"POST /console/plans/{name}/allow": c.decidePlan("%s is allowed: what it changes is under way.", func(ctx context.Context, id string, r *http.Request) (*host.Plan, error) {

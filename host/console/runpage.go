@@ -82,4 +82,3 @@ func (c *console) onRun(done string, do func(ctx context.Context, id, note strin
 func withoutNote(do func(ctx context.Context, id string) (*host.UserProvisioningRequest, error)) func(context.Context, string, string) (*host.UserProvisioningRequest, error) {
 	return func(ctx context.Context, id, _ string) (*host.UserProvisioningRequest, error) { return do(ctx, id) }
 }
-

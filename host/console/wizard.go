@@ -126,7 +126,9 @@ func after(w *api.Wizard, step string) string {
 	return api.WizardSteps[min(i+1, len(api.WizardSteps)-1)]
 }
 
-func before(step string) string { return api.WizardSteps[max(slices.Index(api.WizardSteps, step)-1, 0)] }
+func before(step string) string {
+	return api.WizardSteps[max(slices.Index(api.WizardSteps, step)-1, 0)]
+}
 
 func (c *console) wizardResume(w http.ResponseWriter, r *http.Request) error {
 	wiz, err := c.Service.Wizard(r.Context(), r.PathValue("app"))

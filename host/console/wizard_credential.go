@@ -359,7 +359,6 @@ func interactive(c api.Credential) bool {
 	return c.Wants != "" || len(c.Authorizations) > 0 || strings.Contains(c.Protocol, "authorization_code") || strings.Contains(c.Protocol, "device_code")
 }
 
-
 func testClass(s api.TestStep) string {
 	if s.OK {
 		return "ok"

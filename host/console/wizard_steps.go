@@ -100,4 +100,3 @@ func (c *console) describe(r *http.Request, connector string) (*pdk.Description,
 	}
 	return said, err
 }
-

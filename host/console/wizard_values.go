@@ -260,4 +260,6 @@ func (v wizardView) wrong(key string) string {
 }
 
 // wrongAt is what is wrong with one of a list.
-func (v wizardView) wrongAt(key string, i int) string { return v.wrong(key + "[" + strconv.Itoa(i) + "]") }
+func (v wizardView) wrongAt(key string, i int) string {
+	return v.wrong(key + "[" + strconv.Itoa(i) + "]")
+}
