@@ -122,6 +122,7 @@ type WizardSuggestion struct {
 	Path     string `json:"path"`
 	Rule     string `json:"rule"`
 	Reason   string `json:"reason"`
+	Default  bool   `json:"default,omitempty" doc:"The connector itself has it."`
 	Type     string `json:"type,omitempty"`
 	Required bool   `json:"required,omitempty"`
 	Unique   bool   `json:"unique,omitempty"`

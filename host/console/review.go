@@ -286,7 +286,10 @@ func (c *console) reviewPeople(w http.ResponseWriter, r *http.Request) error {
 		}
 		l.Found = list.Rows
 	}
-	if isPart(r) {
+	switch {
+	case isPart(r) && r.PostForm.Has("who"):
+		return c.part(w, r, lookUpMatches(l))
+	case isPart(r):
 		return c.part(w, r, lookUpPeople(l))
 	}
 	return c.show(w, r, Page{Title: "Look up a person", Current: "runs", Crumbs: []Crumb{{"Runs", Path + "/runs"}, {run.Name(), at}}}, lookUpPeople(l))

@@ -59,15 +59,15 @@ func (c *console) attributesStep(r *http.Request, v wizardView) (templ.Component
 		taken[halves(rule).Path] = true
 	}
 	if s := v.Step(v.At); len(rules) == 0 && (s == nil || !s.Saved) {
-		for _, one := range found.Rules {
-			rules = append(rules, one.Rule)
-		}
+		rules = firstRules(found.Rules)
 		view.Suggested = len(rules) > 0
-	} else {
-		for _, one := range found.Rules {
-			if !taken[one.Path] && !taken[halves(one.Rule).Path] {
-				view.Offered = append(view.Offered, one)
-			}
+		for _, rule := range rules {
+			taken[halves(rule).Path] = true
+		}
+	}
+	for _, one := range found.Rules {
+		if !taken[one.Path] && !taken[halves(one.Rule).Path] {
+			view.Offered = append(view.Offered, one)
 		}
 	}
 	for i, rule := range rules {
@@ -92,6 +92,18 @@ func (c *console) attributesStep(r *http.Request, v wizardView) (templ.Component
 		return nil, err
 	}
 	return wizardAttributes(view), nil
+}
+
+// firstRules are those of the suggestions that a new app begins with: the
+// connector's own and what the app needs, or all where the connector has none.
+func firstRules(list []api.WizardSuggestion) (rules []string) {
+	own := slices.ContainsFunc(list, func(s api.WizardSuggestion) bool { return s.Default })
+	for _, one := range list {
+		if !own || one.Default || one.Required {
+			rules = append(rules, one.Rule)
+		}
+	}
+	return rules
 }
 
 // halves cuts a rule at its first =, which no path has.

@@ -13,8 +13,9 @@ import (
 type Suggestion struct {
 	// Path is the attribute, Rule the whole rule.
 	Path, Rule string
-	// Reason is why, for a person.
-	Reason string
+	// Reason is why, for a person; Default says that the connector itself has it.
+	Reason  string
+	Default bool
 	// Type, Required and Unique are as the target says of the attribute.
 	Type             string
 	Required, Unique bool
@@ -47,7 +48,7 @@ func Suggest(attributes []pdk.Attribute, mapped, defaults, own []string) []Sugge
 	for _, rule := range defaults {
 		path := RulePath(rule, attributes)
 		a := known[strings.ToLower(path)]
-		add(Suggestion{Path: path, Rule: rule, Reason: "as the connector has it", Required: a.Required, Unique: a.Unique, Type: a.Type})
+		add(Suggestion{Path: path, Rule: rule, Reason: "as the connector has it", Default: true, Required: a.Required, Unique: a.Unique, Type: a.Type})
 	}
 	for _, a := range flat {
 		if expression, reason := guess(a, own); expression != "" {

@@ -32,7 +32,7 @@ func Browser(t testing.TB) context.Context {
 	t.Cleanup(stop)
 	browser, end := chromedp.NewContext(allocated)
 	t.Cleanup(end)
-	limited, cancel := context.WithTimeout(browser, 2*time.Minute)
+	limited, cancel := context.WithTimeout(browser, 5*time.Minute)
 	t.Cleanup(cancel)
 	return limited
 }
