@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -79,8 +80,13 @@ func (r *reader) misses(path string) {
 // open goes to a page of the console and waits until its scripts have run.
 func (r *reader) open(path string) {
 	r.t.Helper()
-	r.do(chromedp.Navigate(r.url+path), chromedp.WaitReady("#content"))
-	_, err := chromedp.Run(r.ctx, chromedp.Poll[bool](`document.readyState === "complete" && typeof htmx !== "undefined"`))
+	err := chromedp.Do(r.ctx, chromedp.Navigate(r.url+path))
+	if err != nil && strings.Contains(err.Error(), "ERR_ABORTED") { // the page before was on its way to another
+		err = chromedp.Do(r.ctx, chromedp.Navigate(r.url+path))
+	}
+	require.NoError(r.t, err)
+	r.do(chromedp.WaitReady("#content"))
+	_, err = chromedp.Run(r.ctx, chromedp.Poll[bool](`document.readyState === "complete" && typeof htmx !== "undefined"`))
 	require.NoError(r.t, err)
 	r.fine()
 }
@@ -112,17 +118,22 @@ func (r *reader) at() string {
 	return strings.TrimPrefix(at, r.url)
 }
 
-// presses a button or a link that has exactly that text, of those to be seen.
+// presses the first button or link that has exactly that text, of those to be
+// seen, and waits until what follows is there.
 func (r *reader) presses(label string) {
 	r.t.Helper()
-	r.do(chromedp.Click(`//*[self::button or self::a][normalize-space(.)=`+quotedXPath(label)+`]`, chromedp.NodeVisible))
-}
-
-func quotedXPath(s string) string {
-	if strings.Contains(s, `"`) {
-		return `'` + s + `'`
+	text, err := json.Marshal(label)
+	require.NoError(r.t, err)
+	find := `[...document.querySelectorAll("button, a")].find((e) => e.innerText.trim() === ` + string(text) + ` && e.checkVisibility())`
+	require.Eventually(r.t, func() bool {
+		there, err := chromedp.Run(r.ctx, chromedp.Evaluate[bool](`{ const e = `+find+`; e?.setAttribute("data-pressed", ""); !!e }`))
+		return err == nil && there
+	}, 20*time.Second, 50*time.Millisecond, "there is no %q to press at %s", label, r.at())
+	r.do(chromedp.Click("[data-pressed]"))
+	_, err = chromedp.Run(r.ctx, chromedp.Evaluate[any](`document.querySelector("[data-pressed]")?.removeAttribute("data-pressed")`))
+	if err != nil { // the page is going
+		r.t.Log(err)
 	}
-	return `"` + s + `"`
 }
 
 // A view is how a page may be looked at.

@@ -94,7 +94,7 @@ apps:
       - account.ExternalUsername = user.Username
       - lower(account.ExternalEmail) = lower(user.Email)
       - account.ExternalFirstName + " " + account.ExternalLastName ~ user.FirstName + " " + user.LastName >= 0.9
-    reconcile: {schedule: "0 2 * * *", thresholds: {deactivate: 5%%, delete: "10"}}
+    reconcile: {schedule: "0 2 * * *", thresholds: {deactivate: 5%%, delete: "10", found: 80%%}}
   - {name: github, label: GitHub, plugin: scim, credential: GitHub_SCIM, operations: [Create, Update, EnableAndDisable], approval: group, approval_group: it-admins}
   - {name: slack, label: Slack, plugin: scim, credential: Slack_Prod, operations: [Create, Update, EnableAndDisable]}
   - {name: payroll, label: Payroll, plugin: scim, credential: Payroll_SCIM, operations: [Create, Update, EnableAndDisable], max_attempts: 2}
@@ -219,6 +219,11 @@ func (s *scene) happen() {
 		s.targets["acme"].Remove(a.ID)
 	}
 	s.reconciled("acme", true)
+	// A list of people has lost half of them.
+	lost, _, _ := strings.Cut(text.String(), rows[25][0])
+	imported, err := s.importText(t, lost, api.ImportOptions{Name: "people.csv", Format: "csv", Prune: true})
+	require.NoError(t, err)
+	require.NotEmpty(t, imported.QuarantinePlan)
 	s.until("payroll to be left alone", func() bool {
 		targets, err := s.Targets(ctx)
 		require.NoError(t, err)
@@ -278,6 +283,8 @@ func (s *scene) account(app, name string) *host.UserProvAccount {
 func (s *scene) pages() map[string]string {
 	ada, err := s.User(s.t.Context(), "ada.lovelace@example.com")
 	require.NoError(s.t, err)
+	mallory, err := s.User(s.t.Context(), "mallory@example.com")
+	require.NoError(s.t, err)
 	one := func(app string, state host.RequestState) string {
 		return "/console/requests/" + s.in(app, state)[0].Name()
 	}
@@ -293,6 +300,11 @@ func (s *scene) pages() map[string]string {
 		"request-approval": one("github", host.StateNew),
 		"request-retried":  one("acme", host.StateRetried),
 		"approvals":        "/console/approvals",
+		"people":           "/console/people",
+		"person":           "/console/people/" + ada.Id,
+		"person-hostile":   "/console/people/" + mallory.Id,
+		"person-leaves":    "/console/people/" + ada.Id + "/deactivate",
+		"plan":             "/console/plans/PLN-000001",
 		"not-found":        "/console/requests/UPR-999999",
 	}
 }

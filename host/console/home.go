@@ -128,7 +128,7 @@ const mostStopped = 5
 func (c *console) addPlans(ctx context.Context, h *home) error {
 	plans, err := c.Service.Plans(ctx, "", []host.PlanState{host.PlanQuarantined}, mostStopped)
 	for _, p := range plans {
-		title := "A change of the organisation's people was stopped before the first change."
+		title := "Changes of the organisation's people were stopped before the first."
 		if p.AppName != "" {
 			title = "Changes in " + h.label(p.AppName) + " were stopped before the first."
 		}
@@ -279,12 +279,17 @@ func judge(row *appRow, plugins []api.Plugin, credentials []api.Credential, targ
 			row.Next = p.Next.Version + " at " + percent(p.Next.Share)
 			say("info", "New version")
 		}
-		if p.State != "serving" {
-			say("bad", "Connector "+p.State)
-		}
+	}
+	if row.Waits == "review" {
+		say("warn", "Waits for review")
 	}
 	if row.Quarantined > 0 {
 		say("warn", "Stopped")
+	}
+	for _, p := range plugins {
+		if p.Name == row.Config.Connector && p.State != "serving" {
+			say("bad", "Connector "+p.State)
+		}
 	}
 	for _, t := range targets {
 		if slices.Contains(t.Apps, row.Name) && t.Breaker(now) != host.BreakerClosed {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/provosthq/provost/host"
@@ -294,32 +295,24 @@ func (c *console) sent(ctx context.Context, r *host.UserProvisioningRequest) []s
 }
 
 // leaves are the values of attributes by their paths, as rules name them:
-// name.givenName, emails.work.
+// name.givenName, emails[work].value.
 func leaves(path string, v any) map[string]any {
 	all := map[string]any{}
-	below := func(name string, v any) {
-		if path != "" {
-			name = path + "." + name
-		}
-		maps.Copy(all, leaves(name, v))
-	}
 	switch v := v.(type) {
 	case map[string]any:
 		for name, one := range v {
-			below(name, one)
+			maps.Copy(all, leaves(strings.TrimPrefix(path+"."+name, "."), one))
 		}
 	case []any:
 		for i, one := range v {
 			of, isMap := one.(map[string]any)
-			kind, _ := of["type"].(string)
-			switch value, hasValue := of["value"]; {
-			case !isMap:
+			if !isMap {
 				return map[string]any{path: v}
-			case hasValue && len(of) <= 2:
-				below(cmp.Or(kind, itoa(i)), value)
-			default:
-				below(cmp.Or(kind, itoa(i)), one)
 			}
+			kind, _ := of["type"].(string)
+			of = maps.Clone(of)
+			delete(of, "type")
+			maps.Copy(all, leaves(path+"["+cmp.Or(kind, itoa(i))+"]", of))
 		}
 	default:
 		all[path] = v
