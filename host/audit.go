@@ -117,6 +117,8 @@ type AuditEntry struct {
 	Outcome   AuditOutcome `json:"outcome"`
 	Error     Code         `json:"error,omitempty"`
 	RequestId string       `json:"requestId,omitempty"`
+	// Call is the call of the API that it came by (see [CallOf]).
+	Call string `json:"call,omitempty"`
 	// Details are JSON: digests before and after, counts, keys.
 	Details json.RawMessage `json:"details,omitempty"`
 	// PreviousHash is the Hash of the entry before; empty in the first.

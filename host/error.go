@@ -34,6 +34,8 @@ const (
 	// ConnectorFault: a connector trapped, or answered with what the contract
 	// does not allow.
 	ConnectorFault Code = "ConnectorFault"
+	// Changed: it is not any more what the caller says that it was.
+	Changed Code = "Changed"
 	// Usage: the command line or the call is not of the form it must have.
 	Usage Code = "Usage"
 	// Cancelled: the caller gave up, or the daemon is stopping. It says nothing
@@ -115,6 +117,8 @@ func (c Code) HTTPStatus() int {
 		return http.StatusNotFound
 	case AlreadyExists, Conflict:
 		return http.StatusConflict
+	case Changed:
+		return http.StatusPreconditionFailed
 	case InvalidInput, Usage:
 		return http.StatusUnprocessableEntity
 	case Unauthorized:

@@ -46,6 +46,7 @@ func (d *daemon) auditEntry(ctx context.Context, t *store.Tx, e host.AuditEntry,
 	if e.Actor, err = auditActor(ctx, t); err != nil {
 		return err
 	}
+	e.Call = host.CallOf(ctx)
 	if details != nil {
 		if e.Details, err = json.Marshal(details); err != nil {
 			return err

@@ -70,7 +70,7 @@ func TestWhatPeopleDecideIsAudited(t *testing.T) {
 		_, err = s.Prune(ctx, false)
 		require.NoError(t, err)
 		dry := host.WithDryRun(ctx, &host.DryRun{})
-		require.NoError(t, s.DeleteUser(dry, "hedy"))
+		require.NoError(t, s.DeleteUser(dry, "hedy", ""))
 		_, err = s.EraseUser(ctx, "hedy", false)
 		require.NoError(t, err)
 

@@ -66,6 +66,9 @@ type daemon struct {
 	// listeners are the addresses that we listen on.
 	listeners atomic.Pointer[[]netip.AddrPort]
 
+	// events tells who listens what changes.
+	events *api.Events
+
 	// current is replaced as a whole by a reload.
 	current atomic.Pointer[running]
 	// chores are what is done from time to time, until halt.
@@ -157,6 +160,7 @@ func openDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *d
 	d.plan = plan.New(plan.Options{Store: planStore{s}, Logger: log, Rules: func(app string) (plan.Rules, error) { return d.rulesOf(app) }})
 	d.gate = d.newGate(cfg)
 	d.notices = notice.New(notice.Options{Store: noticeStore{d.store}, Logger: log, Sent: func(kind string, err error) { d.metrics.Sent(kind, outcomeOf(err)) }})
+	d.events = api.NewEvents(&changes{d: d})
 	if d.queue, err = queue.New(ctx, d.store.DB(), d.store.Dialect(), cfg.Database.URL, queue.Options{Workers: cfg.Workers, ReconcileWorkers: 2, Logger: log}, d.work); err != nil {
 		return nil, err
 	}
@@ -184,6 +188,7 @@ func (d *daemon) start(ctx context.Context) error {
 	d.every(ctx, time.Second, "settings that another machine has changed", d.tendSettings)
 	d.every(ctx, sampleEvery, "measuring how it does", d.sample)
 	d.every(ctx, 2*time.Second, "apps that go live after the wizard", d.finishWizards)
+	d.every(ctx, time.Second, "what changes, for those who listen", d.events.Poll)
 	d.every(ctx, resealEvery, "secrets that are sealed with an old key", d.reseal)
 	return nil
 }
@@ -393,7 +398,7 @@ func (d *daemon) isStale(ctx context.Context, path string) bool {
 // context.
 func (d *daemon) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/api/", tracing.Incoming(api.Handler(service{d}, version)))
+	mux.Handle("/api/", tracing.Incoming(api.Handler(service{d}, api.Options{Version: version, Logger: d.log, Events: d.events})))
 	mux.HandleFunc("GET "+api.CallbackPath, api.Callback(service{d}))
 	pages := console.Handler(console.Options{Service: api.Scoped(service{d}), Gate: d.gate, Version: version, Logger: d.log})
 	mux.Handle(console.Path, pages)

@@ -164,8 +164,12 @@ func (d *daemon) fromOutside() http.Handler {
 }
 
 func (d *daemon) newServer(ctx context.Context, h http.Handler) *http.Server {
-	return &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
+	stopping := make(chan struct{})
+	ctx = api.WithEnd(ctx, stopping)
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
 		BaseContext: func(net.Listener) context.Context { return ctx }}
+	s.RegisterOnShutdown(func() { close(stopping) })
+	return s
 }
 
 // answer serves until the server is shut down.

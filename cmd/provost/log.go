@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/provosthq/provost/config"
+	"github.com/provosthq/provost/host"
 )
 
 // newLogger writes text to a terminal and JSON elsewhere, unless the
@@ -107,6 +108,10 @@ func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
 	}
 	if r.Level < now.of(connector) {
 		return nil
+	}
+	if call := host.CallOf(ctx); call != "" {
+		r = r.Clone()
+		r.AddAttrs(slog.String("call", call))
 	}
 	_ = h.kept.Handle(ctx, r) // it goes into memory
 	if now.text {

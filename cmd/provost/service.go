@@ -3,10 +3,12 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/api"
@@ -110,10 +112,58 @@ func (s service) PutUser(ctx context.Context, given *host.User) (u *host.User, e
 	return u, err
 }
 
-func (s service) DeleteUser(ctx context.Context, idOrName string) error {
+// unchanged refuses a change of what is not any more as whoever changes it has
+// seen it.
+func unchanged(u *host.User, match string) error {
+	if match == "" || api.Matches(match, api.UserETag(u)) {
+		return nil
+	}
+	return host.Errorf(host.Changed, "the user %s was changed at %s, since you read it; look at it again and make your change there", u.Username, u.LastModifiedDate.UTC().Format(time.RFC3339))
+}
+
+func (s service) ChangeUser(ctx context.Context, idOrName, match string, change func(u *host.User) error) (u *host.User, err error) {
+	err = s.store.Update(ctx, func(t *store.Tx) error {
+		before, err := findUser(ctx, t, idOrName)
+		if err != nil {
+			return err
+		}
+		if err := unchanged(before, match); err != nil {
+			return err
+		}
+		if u, err = copyOf(before); err != nil {
+			return err
+		}
+		if err := change(u); err != nil {
+			return err
+		}
+		if other, err := t.UserByUsername(ctx, u.Username); err == nil && other.Id != before.Id {
+			return &host.Error{Code: host.AlreadyExists, Field: "/Username", Message: "another user has it"}
+		}
+		if _, err = s.provision.SaveUser(ctx, tx{Tx: t, d: s.daemon}, before, u); err != nil {
+			return err
+		}
+		return s.audit(ctx, t, host.AuditUserPut, auditUser(u.Id), map[string]bool{"new": false, "active": u.IsActive})
+	})
+	return u, err
+}
+
+// copyOf shares nothing with u.
+func copyOf(u *host.User) (*host.User, error) {
+	text, err := json.Marshal(u)
+	if err != nil {
+		return nil, err
+	}
+	out := new(host.User)
+	return out, json.Unmarshal(text, out)
+}
+
+func (s service) DeleteUser(ctx context.Context, idOrName, match string) error {
 	return s.store.Update(ctx, func(t *store.Tx) error {
 		u, err := findUser(ctx, t, idOrName)
 		if err != nil {
+			return err
+		}
+		if err := unchanged(u, match); err != nil {
 			return err
 		}
 		if _, err = s.provision.Delete(ctx, tx{Tx: t, d: s.daemon}, u); err != nil {

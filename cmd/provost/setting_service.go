@@ -148,9 +148,9 @@ func (s service) changeSetting(ctx context.Context, list, name string, document 
 		return c, host.Errorf(host.NotFound, "no %s named %q is stored", nouns[list], name)
 	case revision == api.AnyRevision, have == nil && revision == 0, have != nil && have.Revision == revision:
 	case have == nil:
-		return c, host.Errorf(host.Conflict, "the %s %s is gone: somebody has deleted it since", nouns[list], name)
+		return c, host.Errorf(host.Changed, "the %s %s is gone: somebody has deleted it since", nouns[list], name)
 	default:
-		return c, host.Errorf(host.Conflict, "the %s %s was changed by %s at %s, since you read it; look at it again and make your change there", nouns[list], name, have.Actor,
+		return c, host.Errorf(host.Changed, "the %s %s was changed by %s at %s, since you read it; look at it again and make your change there", nouns[list], name, have.Actor,
 			have.ChangedDate.UTC().Format(time.RFC3339))
 	}
 	one := config.Stored{List: list, Name: name}

@@ -63,7 +63,7 @@ var wild = map[string]func(t *testing.T, w *trial, app string, target *trialApp)
 		u := w.add(app, app)
 		w.settle()
 		before := target.of(u)[0].ID
-		require.NoError(t, w.DeleteUser(t.Context(), u.Id))
+		require.NoError(t, w.DeleteUser(t.Context(), u.Id, ""))
 		w.settle()
 		require.Equal(t, false, target.of(u)[0].Attributes["active"])
 		again := w.add(strings.ToUpper(app), app)

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
@@ -41,19 +40,3 @@ func withActor(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r.WithContext(host.WithActor(r.Context(), actor)))
 	})
 }
-
-// Refuse answers with the problem of an error.
-func Refuse(w http.ResponseWriter, _ *http.Request, err error) {
-	p := problem(err)
-	switch {
-	case p.Status == http.StatusUnauthorized:
-		w.Header().Set("WWW-Authenticate", "Bearer")
-	case w.Header().Get("Allow") != "":
-		p.Status, p.Title = http.StatusMethodNotAllowed, http.StatusText(http.StatusMethodNotAllowed)
-	}
-	w.Header().Set("Content-Type", p.ContentType(""))
-	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(p) // who does not read it has gone
-}
-
-func refuse(w http.ResponseWriter, r *http.Request, err *host.Error) { Refuse(w, r, err) }

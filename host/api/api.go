@@ -7,10 +7,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -18,64 +18,6 @@ import (
 
 	"github.com/provosthq/provost/host"
 )
-
-// Problem is the body of every error answer (RFC 9457), with the host's error
-// code and the field at fault.
-type Problem struct {
-	Type   string    `json:"type,omitempty"`
-	Title  string    `json:"title"`
-	Status int       `json:"status"`
-	Detail string    `json:"detail"`
-	Code   host.Code `json:"code"`
-	Field  string    `json:"field,omitempty"`
-	Errors []string  `json:"errors,omitempty"`
-}
-
-func (p *Problem) Error() string { return p.Detail }
-
-// GetStatus is the HTTP status of the answer.
-func (p *Problem) GetStatus() int { return p.Status }
-
-// ContentType makes huma answer with application/problem+json.
-func (p *Problem) ContentType(string) string { return "application/problem+json" }
-
-func init() {
-	huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
-		p := &Problem{Title: http.StatusText(status), Status: status, Detail: message, Code: codeOfStatus(status)}
-		for _, err := range errs {
-			p.Errors = append(p.Errors, err.Error())
-		}
-		return p
-	}
-}
-
-func codeOfStatus(status int) host.Code {
-	switch {
-	case status == http.StatusUnauthorized:
-		return host.Unauthorized
-	case status == http.StatusForbidden:
-		return host.PermissionDenied
-	case status == http.StatusNotFound:
-		return host.NotFound
-	case status == http.StatusConflict:
-		return host.Conflict
-	case status >= 400 && status < 500:
-		return host.InvalidInput
-	default:
-		return host.Internal
-	}
-}
-
-// problem makes the answer of an error.
-func problem(err error) *Problem {
-	code := host.CodeOf(err)
-	p := &Problem{Title: http.StatusText(code.HTTPStatus()), Status: code.HTTPStatus(), Detail: err.Error(), Code: code}
-	var e *host.Error
-	if errors.As(err, &e) {
-		p.Field, p.Detail = e.Field, e.Message
-	}
-	return p
-}
 
 type body[T any] struct{ Body T }
 
@@ -107,20 +49,23 @@ func (r *routes) HandleFunc(pattern string, handler func(http.ResponseWriter, *h
 }
 
 // Handler serves the API of s to the subject of each request's context
-// ([access.WithSubject]), as far as [Rules] allow and [Scoped] shows. version is
-// the daemon's.
-func Handler(s Service, version string) http.Handler {
+// ([access.WithSubject]), as far as [Rules] allow and [Scoped] shows.
+func Handler(s Service, o Options) http.Handler {
 	s = Scoped(s)
-	return withActor(Rules.Guard(dryRun(s, handlers(s, version)), refuse))
+	mux := handlers(s, o)
+	h := Rules.Guard(idempotent(s, dryRun(s, represented(mux))), refuse)
+	return called(o.Logger, mux, compressed(newLimiter(o).limited(withActor(h))))
 }
 
 // handlers serves each route to whoever asks.
-func handlers(s Service, version string) *routes {
+func handlers(s Service, o Options) *routes {
 	mux := new(routes)
-	config := huma.DefaultConfig("Provost", version)
+	config := huma.DefaultConfig("Provost", o.Version)
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "/api/openapi", "", "/api/schemas"
 	config.CreateHooks = nil // no $schema member in every answer
+	config.OnAddOperation = append(config.OnAddOperation, describe)
 	a := humago.New(mux, config)
+	problems(a)
 	users(a, s)
 	apps(a, s)
 	connectors(a, s)
@@ -138,7 +83,6 @@ func handlers(s Service, version string) *routes {
 	audit(a, s)
 	checks(a, s)
 	settingRoutes(a, s)
-	mux.HandleFunc("POST "+UploadPath, upload(s))
 	objects(a, s)
 	runs(a, s)
 	logs(a, s)
@@ -146,72 +90,9 @@ func handlers(s Service, version string) *routes {
 	activity(a, s)
 	links(a, s)
 	measures(a, s)
-	mux.HandleFunc("GET /api/v1/apps/{app}/accounts/export", exportAccounts(s))
 	wizards(a, s)
-	mux.HandleFunc("POST /api/v1/users/import", importUsers(s))
-	mux.HandleFunc("POST "+BackupPath, backup(s))
-	mux.HandleFunc("POST /api/v1/apps/{app}/accounts/import", importAccounts(s))
-	mux.HandleFunc("GET /api/v1/audit/export", exportAudit(s))
-	mux.HandleFunc("GET /api/v1/support-bundle", supportBundle(s))
+	byHand(a, mux, s, o)
 	return mux
-}
-
-func users(a huma.API, s Service) {
-	type ByName struct {
-		User string `path:"user" doc:"Id or username"`
-	}
-	huma.Get(a, "/api/v1/users", func(ctx context.Context, in *struct {
-		Paged
-		Query  string `query:"query" doc:"Part of a username, name or e-mail"`
-		Where  string `query:"where" doc:"An expression over the user, as in an app's scope: user.Department == 'Sales'. It is paged by after."`
-		Active string `query:"active" enum:"true,false" doc:"Only active ones, or only others"`
-		App    string `query:"app" doc:"Only those who are assigned this app"`
-		After  string `query:"after" doc:"Id of the last user of the page before"`
-	}) (*page[[]*host.User], error) {
-		if in.Where != "" {
-			list, err := s.UsersWhere(ctx, in.Where, in.After, in.Limit)
-			return pageOf(&in.Paged, list, "", nil, err)
-		}
-		f := UserFilter{Query: in.Query, App: in.App, After: in.After, Paging: in.paging()}
-		if in.Active != "" {
-			active := in.Active == "true"
-			f.Active = &active
-		}
-		l, err := s.Users(ctx, f)
-		return pageOf(&in.Paged, l.Rows, l.Next, func() (Count, error) { return s.CountUsers(ctx, f) }, err)
-	})
-	huma.Get(a, "/api/v1/users/{user}", func(ctx context.Context, in *ByName) (*body[*host.User], error) {
-		return answer(s.User(ctx, in.User))
-	})
-	huma.Post(a, "/api/v1/users", func(ctx context.Context, in *struct{ RawBody []byte }) (*body[*host.User], error) {
-		u := new(host.User)
-		if err := json.Unmarshal(in.RawBody, u); err != nil {
-			return nil, problem(host.Errorf(host.InvalidInput, "the body is no user: %v", err))
-		}
-		return answer(s.PutUser(ctx, u))
-	})
-	huma.Delete(a, "/api/v1/users/{user}", func(ctx context.Context, in *ByName) (*struct{}, error) {
-		if err := s.DeleteUser(ctx, in.User); err != nil {
-			return nil, problem(err)
-		}
-		return nil, nil
-	})
-	type userApp struct {
-		User string `path:"user"`
-		App  string `path:"app"`
-	}
-	huma.Put(a, "/api/v1/users/{user}/apps/{app}", func(ctx context.Context, in *userApp) (*struct{}, error) {
-		if err := s.Assign(ctx, in.User, in.App); err != nil {
-			return nil, problem(err)
-		}
-		return nil, nil
-	})
-	huma.Delete(a, "/api/v1/users/{user}/apps/{app}", func(ctx context.Context, in *userApp) (*struct{}, error) {
-		if err := s.Unassign(ctx, in.User, in.App); err != nil {
-			return nil, problem(err)
-		}
-		return nil, nil
-	})
 }
 
 func apps(a huma.API, s Service) {
@@ -225,6 +106,32 @@ func apps(a huma.API, s Service) {
 		r, err := s.Reconcile(ctx, in.App, in.Body)
 		return answer(named(r), err)
 	})
+}
+
+// byHand are the routes that stream, and the documentation.
+func byHand(a huma.API, mux *routes, s Service, o Options) {
+	handle := func(pattern, answer, body string, h http.HandlerFunc, params ...*huma.Param) {
+		raw(a, pattern, answer, body, params...)
+		mux.HandleFunc(pattern, h)
+	}
+	name, format := param("name", "The file's name, for messages"), param("format", "csv, json or jsonl; without it, by the name")
+	handle("POST /api/v1/users/import", "application/jsonl", "application/octet-stream", importUsers(s), name, format, param("key", "The member that tells who is who; Username without it"),
+		param("prune", "true: users whom the file does not have are disabled"), param("keep_going", "true: the good rows are taken"), param("assign", "An app that each is assigned"))
+	handle("POST /api/v1/apps/{app}/accounts/import", "application/json", "application/octet-stream", importAccounts(s), name, format, param("commit", "true: without a review"))
+	handle("GET /api/v1/apps/{app}/accounts/export", "text/csv", "", exportAccounts(s), param("format", "csv or jsonl"), param("state", "linked, duplicate, orphaned or ignored"),
+		param("drifted", "true: only those"), param("undecided", "true: only those that a person must decide about"), param("query", "Beginnings of words of an id, a username, a name or an e-mail"))
+	handle("POST "+UploadPath, "application/json", "application/wasm", upload(s))
+	handle("POST "+BackupPath, "application/gzip", "", backup(s))
+	handle("GET /api/v1/audit/export", "application/jsonl", "", exportAudit(s), param("action", "Such as request.approve, or request for all that begin so"), param("after", "Number of the entry before"))
+	handle("GET /api/v1/support-bundle", "application/gzip", "", supportBundle(s))
+	events := o.Events
+	if events == nil {
+		events = NewEvents(nil)
+	}
+	handle("GET "+EventsPath, "text/event-stream", "", events.stream, param("topics", strings.Join(Topics, ", ")+", with commas between them; all without it"), param("app", "Only of this app"))
+	page, style := docs(a)
+	mux.HandleFunc("GET "+DocsPath, page)
+	mux.HandleFunc("GET "+DocsPath+".css", style)
 }
 
 // Request is a request as the API shows it: with its name, and its log where
@@ -455,16 +362,4 @@ func importUsers(s Service) http.HandlerFunc {
 			send(ImportEvent{Result: &result})
 		}
 	}
-}
-
-// AsError turns a problem back into the host's error, for a client.
-func (p *Problem) AsError() *host.Error {
-	err := &host.Error{Code: p.Code, Message: p.Detail, Field: p.Field}
-	for _, e := range p.Errors {
-		err.Message += "\n  " + e
-	}
-	if err.Message == "" {
-		err.Message = fmt.Sprintf("HTTP %d %s", p.Status, p.Title)
-	}
-	return err
 }

@@ -36,7 +36,7 @@ func (r *recorded) Complete(_ context.Context, id, note string) (*host.UserProvi
 
 // served serves to whoever owns the machine.
 func served(s api.Service) http.Handler {
-	h := api.Handler(s, "test")
+	h := api.Handler(s, api.Options{Version: "test"})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.ServeHTTP(w, r.WithContext(access.WithSubject(r.Context(), access.Everything(access.Owner, "api"))))
 	})

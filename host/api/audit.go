@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -115,10 +114,7 @@ func exportAudit(s AuditService) http.HandlerFunc {
 		q := r.URL.Query()
 		f := AuditFilter{Action: q.Get("action"), Limit: exportAtOnce}
 		refuse := func(err error) {
-			p := problem(err)
-			w.Header().Set("Content-Type", p.ContentType(""))
-			w.WriteHeader(p.Status)
-			_ = json.NewEncoder(w).Encode(p) // who asked is gone
+			problem(err).write(w)
 		}
 		if text := q.Get("after"); text != "" {
 			n, err := strconv.ParseInt(text, 10, 64)

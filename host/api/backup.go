@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 	"net/http"
 )
@@ -28,10 +27,7 @@ func backup(s Service) http.HandlerFunc {
 		if err == nil || out.begun {
 			return
 		}
-		p := problem(err)
-		w.Header().Set("Content-Type", p.ContentType(""))
-		w.WriteHeader(p.Status)
-		_ = json.NewEncoder(w).Encode(p) // who asked may be gone
+		problem(err).write(w)
 	}
 }
 

@@ -79,10 +79,7 @@ func dryRun(s DryRunService, next http.Handler) http.Handler {
 		changes, err := s.WouldChange(r.Context(), list)
 		w.Header().Set("Content-Type", "application/json")
 		if err != nil {
-			p := problem(err)
-			w.Header().Set("Content-Type", p.ContentType(""))
-			w.WriteHeader(p.Status)
-			_ = json.NewEncoder(w).Encode(p)
+			problem(err).write(w)
 			return
 		}
 		if changes == nil {

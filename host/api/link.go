@@ -195,10 +195,7 @@ func exportAccounts(s Service) http.HandlerFunc {
 		}
 		f := AccountFilter{App: r.PathValue("app"), State: host.LinkState(q.Get("state")), Drifted: drifted, Undecided: undecided, Query: q.Get("query")}
 		if err := ServeAccounts(w, r, s, f, format); err != nil {
-			p := problem(err)
-			w.Header().Set("Content-Type", p.ContentType(""))
-			w.WriteHeader(p.Status)
-			_ = json.NewEncoder(w).Encode(p) // who asked is gone
+			problem(err).write(w)
 		}
 	}
 }

@@ -130,10 +130,7 @@ func importAccounts(s PlanService) http.HandlerFunc {
 		commit, _ := strconv.ParseBool(q.Get("commit"))
 		run, err := s.ImportAccounts(r.Context(), r.PathValue("app"), http.MaxBytesReader(w, r.Body, maxImportBytes), q.Get("name"), q.Get("format"), commit)
 		if err != nil {
-			p := problem(err)
-			w.Header().Set("Content-Type", p.ContentType(""))
-			w.WriteHeader(p.Status)
-			_ = json.NewEncoder(w).Encode(p) // who asked is gone
+			problem(err).write(w)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")

@@ -34,6 +34,9 @@ var Rules = access.Rules{
 	{Route: "GET /api/openapi-3.0.json", Need: signedIn},
 	{Route: "GET /api/openapi-3.0.yaml", Need: signedIn},
 	{Route: "GET /api/schemas/{schema}", Need: signedIn},
+	{Route: "GET " + DocsPath, Need: signedIn},
+	{Route: "GET " + DocsPath + ".css", Need: signedIn},
+	{Route: "GET " + EventsPath, Need: view, Over: access.Objects},
 
 	{Route: "GET /api/v1/status", Need: view, Over: access.Objects},
 	{Route: "GET /api/v1/readiness", Need: view, Over: access.Objects},
@@ -64,6 +67,8 @@ var Rules = access.Rules{
 	{Route: "POST /api/v1/users/import", Need: manageRequests},
 	{Route: "GET /api/v1/users/{user}", Need: view, Over: access.Objects},
 	{Route: "GET /api/v1/users/{user}/memberships", Need: view, Over: access.Objects},
+	{Route: "PUT /api/v1/users/{user}", Need: manageRequests},
+	{Route: "PATCH /api/v1/users/{user}", Need: manageRequests},
 	{Route: "DELETE /api/v1/users/{user}", Need: manageRequests},
 	{Route: "POST /api/v1/users/{user}/erase", Need: access.All(access.ManageUsers, access.ModifyAllData)},
 	{Route: "PUT /api/v1/users/{user}/apps/{app}", Need: manageRequests, Over: access.App},

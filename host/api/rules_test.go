@@ -20,7 +20,7 @@ import (
 var update = flag.Bool("update", false, "write testdata anew")
 
 func TestEveryRouteHasOneRule(t *testing.T) {
-	routes := slices.Clone(handlers(struct{ Service }{}, "test").patterns)
+	routes := slices.Clone(handlers(struct{ Service }{}, Options{Version: "test"}).patterns)
 	var ruled []string
 	for _, r := range Rules {
 		ruled = append(ruled, r.Route)

@@ -230,6 +230,14 @@ func (s scoped) User(ctx context.Context, idOrName string) (*host.User, error) {
 	return u, err
 }
 
+func (s scoped) ChangeUser(ctx context.Context, idOrName, match string, change func(u *host.User) error) (*host.User, error) {
+	u, err := s.Service.ChangeUser(ctx, idOrName, match, change)
+	if err == nil {
+		s.shownUsers(ctx, u)
+	}
+	return u, err
+}
+
 // shownUsers hides what of users is not for the subject.
 func (s scoped) shownUsers(ctx context.Context, list ...*host.User) {
 	for _, u := range list {

@@ -14,8 +14,8 @@ import (
 // hostWide are the methods that only those routes lead to which are for the
 // whole host, or that tell of nothing but the subject itself.
 var hostWide = []string{
-	"AssignRole", "Assignments", "AuditLines", "Backup", "Administrators", "CompleteAuthorization", "CreateAdministrator", "CreateToken", "Declared",
-	"DeleteAdministrator", "DeleteUser", "Diff", "Doctor", "EndSession", "EraseUser", "Grant", "ImportUsers", "Me", "Prune", "PutUser", "Release", "Reload",
+	"AssignRole", "Assignments", "AuditLines", "Backup", "Administrators", "BeginOnce", "CompleteAuthorization", "CreateAdministrator", "CreateToken", "Declared",
+	"DeleteAdministrator", "DeleteUser", "Diff", "Doctor", "EndOnce", "EndSession", "EraseUser", "Grant", "ImportUsers", "Me", "Prune", "PutUser", "Release", "Reload",
 	"ResetPassword", "ResetTOTP", "RevokeToken", "RollBack", "Sessions", "SupportBundle", "System", "TestChannel", "Tokens", "UnassignRole", "UploadConnector", "VerifyAudit",
 	// Which connectors there are, and what they can, is for all who may view the
 	// setup.

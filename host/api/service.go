@@ -32,6 +32,7 @@ type Service interface {
 	LinkService
 	MeasureService
 	WizardService
+	OnceService
 
 	Status(ctx context.Context) (Status, error)
 
@@ -40,7 +41,10 @@ type Service interface {
 	// User finds a user by id or by username.
 	User(ctx context.Context, idOrName string) (*host.User, error)
 	PutUser(ctx context.Context, u *host.User) (*host.User, error)
-	DeleteUser(ctx context.Context, idOrName string) error
+	// ChangeUser makes of a user what change makes of it, which may run again. With
+	// match it is refused as Changed where the user has another [UserETag].
+	ChangeUser(ctx context.Context, idOrName, match string, change func(u *host.User) error) (*host.User, error)
+	DeleteUser(ctx context.Context, idOrName, match string) error
 	Assign(ctx context.Context, user, app string) error
 	Unassign(ctx context.Context, user, app string) error
 	ImportUsers(ctx context.Context, in io.Reader, o ImportOptions, progress func(done, total int64)) (ImportResult, error)

@@ -209,20 +209,12 @@ func upload(s SettingService) http.HandlerFunc {
 		if err == nil {
 			result, err = s.UploadConnector(r.Context(), module, signature)
 		}
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
-			err = host.Errorf(host.LimitExceeded, "the connector is larger than %d bytes", tooLarge.Limit)
-		}
-		w.Header().Set("Content-Type", "application/json")
-		enc := json.NewEncoder(w)
 		if err != nil {
-			p := problem(err)
-			w.Header().Set("Content-Type", p.ContentType(""))
-			w.WriteHeader(p.Status)
-			_ = enc.Encode(p) // who does not read it has gone
+			problem(err).write(w)
 			return
 		}
-		_ = enc.Encode(result)
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(result) // who does not read it has gone
 	}
 }
 

@@ -50,6 +50,7 @@ func (t *Tx) Erase(ctx context.Context, u *host.User, actor string, now time.Tim
 		{"DELETE FROM user_keys WHERE user_id = ?", []any{u.Id}},
 		{"DELETE FROM authorizations WHERE user_id = ?", []any{u.Id}},
 		{"DELETE FROM authorization_requests WHERE user_id = ?", []any{u.Id}},
+		{"DELETE FROM once_calls WHERE answer LIKE ? OR LOWER(answer) LIKE ? ESCAPE '!'", []any{"%" + u.Id + "%", like(u.Username)}},
 		{"DELETE FROM reserved_names WHERE user_id = ?", []any{u.Id}},
 		{`UPDATE user_prov_accounts SET external_user_id = 'erased-' || id, external_username = '', external_first_name = '', external_last_name = '', external_email = '',
 			status = '', details = '', version = '', attributes = NULL, drift = NULL, owner_id = NULL, user_id = NULL, link_state = 'ignored', active = FALSE,

@@ -1,0 +1,383 @@
+package api_test
+
+import (
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/access"
+	"github.com/provosthq/provost/host/api"
+	"github.com/provosthq/provost/pdk"
+)
+
+// known is a service with one user, and what calls with a key have answered.
+type known struct {
+	api.Service
+	mu    sync.Mutex
+	user  host.User
+	made  int
+	told  map[string]*api.Told
+	sent  map[string]string
+	calls []string
+}
+
+func newKnown() *known {
+	return &known{user: host.User{User: pdk.User{Id: "u1", Username: "grace", LastName: "Hopper", Custom: map[string]any{"badge": "7", "desk": "1"}}, Apps: []string{"acme"}},
+		told: map[string]*api.Told{}, sent: map[string]string{}}
+}
+
+func (k *known) User(context.Context, string) (*host.User, error) { u := k.user; return &u, nil }
+
+func (k *known) Users(_ context.Context, f api.UserFilter) (l api.Listing[*host.User], _ error) {
+	for i := range f.Limit {
+		l.Rows = append(l.Rows, &host.User{User: pdk.User{Id: fmt.Sprintf("u%d", i), Username: "grace<&>", LastName: strings.Repeat("x", 50)}})
+	}
+	l.Next = "CURSOR"
+	return l, nil
+}
+
+func (k *known) CountUsers(context.Context, api.UserFilter) (api.Count, error) {
+	return api.Count{N: api.MostCounted, More: true}, nil
+}
+
+func (k *known) PutUser(ctx context.Context, u *host.User) (*host.User, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.made++
+	k.calls = append(k.calls, host.CallOf(ctx))
+	return u, nil
+}
+
+func (k *known) ChangeUser(_ context.Context, _, match string, change func(u *host.User) error) (*host.User, error) {
+	u := k.user
+	if match != "" && !api.Matches(match, api.UserETag(&u)) {
+		return nil, host.Errorf(host.Changed, "it was changed")
+	}
+	if err := change(&u); err != nil {
+		return nil, err
+	}
+	k.user = u
+	return &u, nil
+}
+
+func (k *known) BeginOnce(_ context.Context, o api.Once) (*api.Told, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	sent, there := k.sent[o.Key]
+	switch {
+	case !there:
+		k.sent[o.Key] = o.Body
+		return nil, nil
+	case sent != o.Body:
+		return nil, host.Errorf(host.InvalidInput, "another body")
+	case k.told[o.Key] == nil:
+		return nil, host.Errorf(host.Conflict, "under way")
+	}
+	return k.told[o.Key], nil
+}
+
+func (k *known) EndOnce(_ context.Context, o api.Once, told *api.Told) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if told == nil {
+		delete(k.sent, o.Key)
+		return nil
+	}
+	k.told[o.Key] = told
+	return nil
+}
+
+// call asks h as somebody who may all.
+func call(t *testing.T, h http.Handler, method, path, body string, header ...string) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequestWithContext(access.WithSubject(t.Context(), access.Everything(access.Person, "all")), method, path, strings.NewReader(body))
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+func problemOf(t *testing.T, w *httptest.ResponseRecorder) (p api.Problem) {
+	t.Helper()
+	require.Equal(t, "application/problem+json", w.Header().Get("Content-Type"), w.Body)
+	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &p))
+	require.Equal(t, w.Code, p.Status)
+	require.NotEmpty(t, p.Detail)
+	require.Equal(t, api.DocsPath+"#"+string(p.Code), p.Type)
+	return p
+}
+
+func TestEveryErrorIsAProblemThatNamesWhatIsAtFault(t *testing.T) {
+	h := api.Handler(newKnown(), api.Options{Version: "test"})
+	for _, c := range []struct {
+		method, path, body string
+		header             []string
+		status             int
+		code               host.Code
+		field              string
+	}{
+		{"GET", "/api/v1/nothing", "", nil, 404, host.NotFound, ""},
+		{"PUT", "/api/v1/users", "", nil, 405, host.Unsupported, ""},
+		{"GET", "/api/v1/users?limit=0", "", nil, 422, host.InvalidInput, "query limit"},
+		{"GET", "/api/v1/users?active=perhaps", "", nil, 422, host.InvalidInput, "query active"},
+		{"POST", "/api/v1/requests", `{"user":"grace","app":7,"operation":"Create"}`, nil, 422, host.InvalidInput, "/app"},
+		{"POST", "/api/v1/requests", `{"user":"grace","app":"acme","operation":"Create","State":"Completed"}`, nil, 422, host.InvalidInput, "/State"},
+		{"POST", "/api/v1/requests", `{"user":`, nil, 400, host.InvalidInput, ""},
+		{"POST", "/api/v1/requests", `a`, []string{"Content-Type", "text/csv"}, 415, host.Unsupported, ""},
+		{"POST", "/api/v1/requests", `{"user":"` + strings.Repeat("x", 2<<20) + `"}`, nil, 413, host.LimitExceeded, ""},
+		{"POST", "/api/v1/requests/retry", `{"ids":["a", 7]}`, nil, 422, host.InvalidInput, "/ids/1"},
+		{"POST", "/api/v1/users", `{"Username":"x","Admin":true}`, nil, 422, host.InvalidInput, "/Admin"},
+		{"POST", "/api/v1/users", `{"Username":7}`, nil, 422, host.InvalidInput, "/Username"},
+		{"POST", "/api/v1/users", `{"Username":"x"} {}`, nil, 400, host.InvalidInput, ""},
+		{"POST", "/api/v1/users", strings.Repeat(`{"Custom":`, 100_000), nil, 400, host.InvalidInput, ""},
+		{"PATCH", "/api/v1/users/grace", `{"Custom":` + strings.Repeat(`{"a":`, 100) + "1" + strings.Repeat("}", 101), nil, 422, host.InvalidInput, ""},
+		{"PUT", "/api/v1/users/grace", `{"Id":"another","Username":"grace"}`, nil, 422, host.InvalidInput, "/Id"},
+		{"PATCH", "/api/v1/users/grace", `{}`, []string{"If-Match", `"old"`}, 412, host.Changed, ""},
+		{"POST", "/api/v1/users", `{"Username":"x"}`, []string{api.KeyHeader, strings.Repeat("k", 300)}, 422, host.InvalidInput, api.KeyHeader},
+	} {
+		w := call(t, h, c.method, c.path, c.body, c.header...)
+		require.Equal(t, c.status, w.Code, "%s %s: %s", c.method, c.path, w.Body)
+		p := problemOf(t, w)
+		require.Equal(t, c.code, p.Code, "%s %s", c.method, c.path)
+		require.Equal(t, c.field, p.Field, "%s %s %.80s: %s", c.method, c.path, c.body, w.Body)
+	}
+}
+
+func TestWhatIsReadHasAnETagAndFieldsAndIsShortened(t *testing.T) {
+	h := api.Handler(newKnown(), api.Options{Version: "test"})
+	w := call(t, h, "GET", "/api/v1/users?limit=3&count=true", "")
+	require.Equal(t, http.StatusOK, w.Code)
+	require.Equal(t, "10000+", w.Header().Get("Total-Count"))
+	require.Equal(t, `</api/v1/users?count=true&cursor=CURSOR&limit=3>; rel="next"`, w.Header().Get("Link"))
+	etag := w.Header().Get("ETag")
+	require.NotEmpty(t, etag)
+	require.Equal(t, http.StatusNotModified, call(t, h, "GET", "/api/v1/users?limit=3&count=true", "", "If-None-Match", `"x", W/`+etag).Code)
+	require.Equal(t, http.StatusOK, call(t, h, "GET", "/api/v1/users?limit=2", "", "If-None-Match", etag).Code)
+
+	w = call(t, h, "GET", "/api/v1/users?limit=1&fields=Id,Username", "")
+	require.JSONEq(t, `[{"Id":"u0","Username":"grace<&>"}]`, w.Body.String())
+	require.Contains(t, w.Body.String(), "<&>")
+	w = call(t, h, "GET", "/api/v1/users/grace?fields=LastName", "")
+	require.JSONEq(t, `{"LastName":"Hopper"}`, w.Body.String())
+
+	w = call(t, h, "GET", "/api/v1/users?limit=1000", "", "Accept-Encoding", "gzip")
+	require.Equal(t, "gzip", w.Header().Get("Content-Encoding"))
+	z, err := gzip.NewReader(w.Body)
+	require.NoError(t, err)
+	text, err := io.ReadAll(z)
+	require.NoError(t, err)
+	require.True(t, json.Valid(text))
+
+	w = call(t, h, "HEAD", "/api/v1/users/grace", "")
+	require.Equal(t, http.StatusOK, w.Code)
+	require.NotEmpty(t, w.Header().Get("ETag"))
+	require.Empty(t, w.Header().Get("Access-Control-Allow-Origin"))
+}
+
+func TestTwoWhoChangeTheSameUserLoseNothing(t *testing.T) {
+	k := newKnown()
+	h := api.Handler(k, api.Options{Version: "test"})
+	etag := call(t, h, "GET", "/api/v1/users/grace", "").Header().Get("ETag")
+	w := call(t, h, "PATCH", "/api/v1/users/grace", `{"LastName":"Murray","Custom":{"badge":null,"desk":"2"},"Apps":["root"],"CreatedDate":"2001-01-01T00:00:00Z"}`, "If-Match", etag, "Content-Type", "application/merge-patch+json")
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	require.NotEqual(t, etag, w.Header().Get("ETag"))
+	require.Equal(t, "Murray", k.user.LastName)
+	require.Equal(t, "grace", k.user.Username)
+	require.Equal(t, map[string]any{"desk": "2"}, k.user.Custom)
+	require.Equal(t, []string{"acme"}, k.user.Apps, "what is assigned is not changed so")
+	require.Zero(t, k.user.CreatedDate)
+	require.Equal(t, http.StatusPreconditionFailed, call(t, h, "PUT", "/api/v1/users/grace", `{"Username":"grace"}`, "If-Match", etag).Code)
+	require.Equal(t, "Murray", k.user.LastName)
+	w = call(t, h, "PUT", "/api/v1/users/grace", `{"Username":"grace","IsActive":true}`, "If-Match", w.Header().Get("ETag"))
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	require.Empty(t, k.user.LastName)
+	require.Equal(t, "u1", k.user.Id)
+}
+
+func TestACallWithAKeyIsDoneOnce(t *testing.T) {
+	k := newKnown()
+	h := api.Handler(k, api.Options{Version: "test"})
+	first := call(t, h, "POST", "/api/v1/users", `{"Username":"ada"}`, api.KeyHeader, "k1")
+	require.Equal(t, http.StatusOK, first.Code)
+	again := call(t, h, "POST", "/api/v1/users", `{"Username":"ada"}`, api.KeyHeader, "k1")
+	require.Equal(t, first.Body.String(), again.Body.String())
+	require.Equal(t, "true", again.Header().Get("Idempotency-Replayed"))
+	require.Equal(t, 1, k.made)
+	require.Equal(t, http.StatusUnprocessableEntity, call(t, h, "POST", "/api/v1/users", `{"Username":"bob"}`, api.KeyHeader, "k1").Code)
+	require.Equal(t, 1, k.made)
+	require.Equal(t, http.StatusOK, call(t, h, "POST", "/api/v1/users", `{"Username":"ada"}`, api.KeyHeader, "k2").Code)
+	require.Equal(t, 2, k.made)
+	for key := range k.sent { // as if the first were under way
+		delete(k.told, key)
+	}
+	w := call(t, h, "POST", "/api/v1/users", `{"Username":"ada"}`, api.KeyHeader, "k1")
+	require.Equal(t, http.StatusConflict, w.Code)
+	require.Equal(t, "1", w.Header().Get("Retry-After"))
+	other := httptest.NewRequestWithContext(access.WithSubject(t.Context(), access.Everything(access.Token, "another")), "POST", "/api/v1/users", strings.NewReader(`{"Username":"bob"}`))
+	other.Header.Set(api.KeyHeader, "k1")
+	other.Header.Set("Content-Type", "application/json")
+	w = httptest.NewRecorder()
+	h.ServeHTTP(w, other)
+	require.Equal(t, http.StatusOK, w.Code, "a key is of who sends it")
+}
+
+func TestACallHasANameAndBounds(t *testing.T) {
+	k := newKnown()
+	h := api.Handler(k, api.Options{Version: "test", Rate: 0.001, Burst: 4})
+	w := call(t, h, "POST", "/api/v1/users", `{"Username":"ada"}`, "X-Request-Id", "abc-1")
+	require.Equal(t, "abc-1", w.Header().Get(api.CallHeader))
+	require.Equal(t, []string{"abc-1"}, k.calls)
+	require.Equal(t, `"subject";r=3;t=1000`, w.Header().Get("RateLimit"))
+	w = call(t, h, "GET", "/api/v1/users/grace", "", api.CallHeader, "a\nb")
+	require.NotContains(t, w.Header().Get(api.CallHeader), "\n")
+	require.Len(t, w.Header().Get(api.CallHeader), 36)
+	call(t, h, "GET", "/api/v1/users/grace", "")
+	call(t, h, "GET", "/api/v1/users/grace", "")
+	w = call(t, h, "GET", "/api/v1/users/grace", "")
+	require.Equal(t, http.StatusTooManyRequests, w.Code)
+	require.NotEmpty(t, w.Header().Get("Retry-After"))
+	require.Equal(t, host.RateLimited, problemOf(t, w).Code)
+	r := httptest.NewRequestWithContext(access.WithSubject(t.Context(), access.Everything(access.Owner, "api")), "GET", "/api/v1/users/grace", nil)
+	w = httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	require.Equal(t, http.StatusOK, w.Code, "who owns the machine is not bound")
+}
+
+// fed is a source of events that tells what it is fed.
+type fed chan []api.Event
+
+func (f fed) Begin(context.Context) error { return nil }
+
+func (f fed) Next(context.Context) ([]api.Event, error) {
+	select {
+	case list := <-f:
+		return list, nil
+	default:
+		return nil, nil
+	}
+}
+
+// heard is what somebody who listens has got so far.
+type heard struct {
+	http.ResponseWriter
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (h *heard) Write(p []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.text.Write(p)
+}
+func (h *heard) Flush() {}
+func (h *heard) String() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.text.String()
+}
+
+func TestWhoListensHearsWhatChangesAndGoesOnAfterABreak(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := make(fed, 1)
+		events := api.NewEvents(source)
+		h := api.Handler(newKnown(), api.Options{Version: "test", Events: events})
+		listen := func(s *access.Subject, query, after string) (*heard, func()) {
+			end := make(chan struct{})
+			out := &heard{ResponseWriter: httptest.NewRecorder()}
+			r := httptest.NewRequestWithContext(api.WithEnd(access.WithSubject(t.Context(), s), end), "GET", api.EventsPath+query, nil)
+			r.Header.Set("Last-Event-ID", after)
+			done := make(chan struct{})
+			go func() { defer close(done); h.ServeHTTP(out, r) }()
+			synctest.Wait()
+			return out, func() { close(end); <-done }
+		}
+		tell := func(list ...api.Event) {
+			if list != nil {
+				source <- list
+			}
+			require.NoError(t, events.Poll(t.Context()))
+			synctest.Wait()
+		}
+		all, stopAll := listen(access.Everything(access.Person, "all"), "", "")
+		own, stopOwn := listen(&access.Subject{Kind: access.Person, Name: "owner", Rights: []access.Right{{Role: access.AppOwner, Apps: []string{"acme"}}}}, "?topics=requests,runs", "")
+		tell() // it begins
+		tell(api.Event{Topic: "requests", App: "acme", Id: "r1", State: "Completed"}, api.Event{Topic: "requests", App: "other", Id: "r2"}, api.Event{Topic: "accounts", App: "acme", Id: "a1"})
+		require.Contains(t, all.String(), "event: requests\ndata: {\"app\":\"acme\",\"id\":\"r1\",\"state\":\"Completed\"}\n\n")
+		require.Contains(t, all.String(), "r2")
+		require.Contains(t, all.String(), "event: accounts\n")
+		require.Contains(t, own.String(), "r1")
+		require.NotContains(t, own.String(), "r2", "another app's")
+		require.NotContains(t, own.String(), "accounts", "not asked for")
+		require.NotContains(t, all.String(), "missed")
+		lines := strings.Split(all.String(), "\n")
+		var ids []string
+		for _, l := range lines {
+			if id, ok := strings.CutPrefix(l, "id: "); ok {
+				ids = append(ids, id)
+			}
+		}
+		require.Len(t, ids, 3)
+		stopOwn()
+		back, stopBack := listen(access.Everything(access.Person, "back"), "", ids[0])
+		require.NotContains(t, back.String(), "r1")
+		require.Contains(t, back.String(), "r2")
+		require.NotContains(t, back.String(), "missed")
+		lost, stopLost := listen(access.Everything(access.Person, "lost"), "", "0123-7")
+		require.Contains(t, lost.String(), "event: missed\n")
+		stopAll()
+		stopBack()
+		stopLost()
+	})
+}
+
+func TestTheDocumentationNeedsNothingFromElsewhere(t *testing.T) {
+	h := api.Handler(newKnown(), api.Options{Version: "test"})
+	w := call(t, h, "GET", api.DocsPath, "")
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	require.NotContains(t, w.Body.String(), "<script")
+	require.NotContains(t, w.Body.String(), "style=")
+	require.Regexp(t, `href="/api/docs\.css"`, w.Body.String())
+	require.Contains(t, w.Body.String(), "/api/v1/accounts/{id}/freeze")
+	require.Contains(t, w.Header().Get("Content-Security-Policy"), "default-src 'none'")
+	require.Equal(t, "text/css; charset=utf-8", call(t, h, "GET", api.DocsPath+".css", "").Header().Get("Content-Type"))
+}
+
+func TestEveryOperationIsDescribed(t *testing.T) {
+	w := call(t, api.Handler(newKnown(), api.Options{Version: "test"}), "GET", "/api/openapi.json", "")
+	var doc struct {
+		Paths map[string]map[string]struct {
+			OperationID, Summary string
+			Tags                 []string
+			Responses            map[string]any
+		}
+	}
+	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &doc))
+	seen := map[string]string{}
+	for path, methods := range doc.Paths {
+		for method, o := range methods {
+			name := strings.ToUpper(method) + " " + path
+			require.Empty(t, seen[o.OperationID], "%s has the id of another", name)
+			seen[o.OperationID] = name
+			require.NotRegexp(t, `^(Get|List|Post|Put|Patch|Delete) .*(by|api|v1)|^$`, o.Summary, "%s: say what it does in describe.go", name)
+			require.Len(t, o.Tags, 1, name)
+			require.Contains(t, o.Responses, "422", name)
+			require.NotContains(t, o.Responses, "default", name)
+		}
+	}
+}
