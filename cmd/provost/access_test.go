@@ -238,3 +238,128 @@ func TestPersonalDataIsForThoseWhoNeedSeeIt(t *testing.T) {
 		require.Contains(t, []int{http.StatusForbidden, http.StatusNotFound}, status, "%s: a question would be an answer: %s", path, text)
 	}
 }
+
+// outside is what is answered at an address, without a listener.
+type outside struct {
+	t       *testing.T
+	handler http.Handler
+	// from is the peer, cookies those of a browser.
+	from    string
+	cookies map[string]string
+}
+
+func (o *outside) ask(method, target string, header map[string]string, body string) *http.Response {
+	o.t.Helper()
+	r := httptest.NewRequestWithContext(o.t.Context(), method, target, strings.NewReader(body))
+	r.RemoteAddr = o.from
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	for name, value := range header {
+		r.Header.Set(name, value)
+	}
+	for name, value := range o.cookies {
+		r.AddCookie(&http.Cookie{Name: name, Value: value})
+	}
+	w := httptest.NewRecorder()
+	o.handler.ServeHTTP(w, r)
+	for _, c := range w.Result().Cookies() {
+		if o.cookies[c.Name] = c.Value; c.MaxAge < 0 {
+			delete(o.cookies, c.Name)
+		}
+	}
+	return w.Result()
+}
+
+func TestUntilSomebodyCanSignInOnlyThisMachineIsAnswered(t *testing.T) {
+	h := newScopedHost(t)
+	require.NoError(t, h.offerSetup(t.Context()))
+	o := &outside{t: t, handler: h.fromOutside(), from: "127.0.0.1:5000", cookies: map[string]string{}}
+	const here = "http://127.0.0.1:8080"
+	require.Equal(t, http.StatusOK, o.ask("GET", here+"/api/v1/status", nil, "").StatusCode)
+	require.Equal(t, http.StatusOK, o.ask("GET", here+"/console", nil, "").StatusCode)
+	require.Equal(t, http.StatusForbidden, o.ask("GET", "http://evil.example/api/v1/status", nil, "").StatusCode, "a name that leads here")
+	require.Equal(t, http.StatusForbidden, o.ask("GET", here+"/api/v1/status", map[string]string{"X-Forwarded-For": "203.0.113.7"}, "").StatusCode, "a proxy that says 127.0.0.1 for all")
+	require.Equal(t, http.StatusForbidden, o.ask("GET", here+"/api/v1/status", map[string]string{"Origin": "http://evil.example"}, "").StatusCode)
+	require.Equal(t, http.StatusUnauthorized, o.ask("GET", here+"/api/v1/status", map[string]string{"Authorization": "Bearer pvt_x_y"}, "").StatusCode, "a token that is none is not overlooked")
+	o.from = "203.0.113.7:4000"
+	for path, want := range map[string]int{"/api/v1/status": 403, "/console": 403, "/console/sign-in": 403, "/": 403, "/console/setup": 200, "/healthz": 200} {
+		require.Equal(t, want, o.ask("GET", "https://provost.example.com"+path, nil, "").StatusCode, path)
+	}
+	form := "token=wrong&name=ada&password=correct+horse+battery&again=correct+horse+battery"
+	require.Equal(t, http.StatusUnauthorized, o.ask("POST", "https://provost.example.com/console/setup", nil, form).StatusCode)
+	token, err := os.ReadFile(h.gate.Bootstrap)
+	require.NoError(t, err)
+	form = strings.Replace(form, "wrong", strings.TrimSpace(string(token)), 1)
+	require.Equal(t, http.StatusUnprocessableEntity, o.ask("POST", "http://provost.example.com/console/setup", nil, form).StatusCode, "in the clear")
+	require.Equal(t, http.StatusForbidden, o.ask("POST", "https://provost.example.com/console/setup", map[string]string{"Sec-Fetch-Site": "cross-site"}, form).StatusCode)
+	answer := o.ask("POST", "https://provost.example.com/console/setup", nil, form)
+	require.Equal(t, http.StatusSeeOther, answer.StatusCode)
+	require.NoFileExists(t, h.gate.Bootstrap)
+	require.Equal(t, http.StatusOK, o.ask("GET", "https://provost.example.com/console", nil, "").StatusCode)
+	o.cookies = map[string]string{}
+	o.from = "127.0.0.1:5000"
+	require.Equal(t, http.StatusUnauthorized, o.ask("GET", here+"/api/v1/status", nil, "").StatusCode, "this machine must sign in, too")
+	require.Equal(t, http.StatusSeeOther, o.ask("GET", here+"/console/requests", nil, "").StatusCode)
+}
+
+func TestWhatAnotherSiteSendsIsNotDone(t *testing.T) {
+	h := newScopedHost(t)
+	_, err := h.gate.CreateAdministrator(access.WithSubject(t.Context(), access.Everything(access.Owner, "test")), "ada", "correct horse battery")
+	require.NoError(t, err)
+	_, token, err := h.gate.CreateToken(access.WithSubject(t.Context(), access.Everything(access.Owner, "test")), access.TokenSpec{Name: "t", Until: time.Now().Add(time.Hour), Rights: []access.Right{{Role: access.Administrator}}})
+	require.NoError(t, err)
+	o := &outside{t: t, handler: h.fromOutside(), from: "127.0.0.1:5000", cookies: map[string]string{}}
+	const here = "http://127.0.0.1:8080"
+	cross := []map[string]string{{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": "http://127.0.0.1:9999"}}
+	login := "name=ada&password=correct+horse+battery"
+	for _, header := range cross {
+		require.Equal(t, http.StatusForbidden, o.ask("POST", here+"/console/sign-in", header, login).StatusCode, "one is not signed in as another: %v", header)
+	}
+	require.Equal(t, http.StatusSeeOther, o.ask("POST", here+"/console/sign-in", map[string]string{"Sec-Fetch-Site": "same-origin"}, login).StatusCode)
+	require.NotEmpty(t, o.cookies["provost-session"])
+	for _, header := range cross {
+		for _, by := range []string{"", token} {
+			for _, path := range []string{"/api/v1/accounts/" + h.names["account"] + "/ignore", "/api/v1/config/reload", "/console/sign-out", "/console/requests/" + h.names["request"] + "/cancel"} {
+				all := map[string]string{}
+				for name, value := range header {
+					all[name] = value
+				}
+				if by != "" {
+					all["Authorization"] = "Bearer " + by
+				}
+				require.Equal(t, http.StatusForbidden, o.ask("POST", here+path, all, "{}").StatusCode, "%s %v", path, all)
+			}
+		}
+	}
+	require.Equal(t, http.StatusOK, o.ask("GET", here+"/console", map[string]string{"Sec-Fetch-Site": "cross-site"}, "").StatusCode, "a link from elsewhere leads in")
+	require.Equal(t, http.StatusForbidden, o.ask("GET", here+"/api/v1/status", map[string]string{"Provost-Actor": "grace"}, "").StatusCode, "who has signed in is nobody else")
+	require.Equal(t, http.StatusForbidden, o.ask("POST", here+api.BackupPath, map[string]string{"Authorization": "Bearer " + token}, "").StatusCode)
+	require.Equal(t, http.StatusSeeOther, o.ask("POST", here+"/console/sign-out", nil, "").StatusCode)
+	require.Equal(t, http.StatusUnauthorized, o.ask("GET", here+"/api/v1/status", nil, "").StatusCode)
+}
+
+func TestEveryAnswerHasTheHeaders(t *testing.T) {
+	h := newScopedHost(t)
+	o := &outside{t: t, handler: h.fromOutside(), from: "127.0.0.1:5000", cookies: map[string]string{}}
+	for _, rule := range allRules() {
+		method, path, _ := strings.Cut(rule.Route, " ")
+		if method != http.MethodGet || strings.Contains(path, "events") {
+			continue
+		}
+		path = regexp.MustCompile(`\{\w+\}`).ReplaceAllString(path, "x")
+		for _, scheme := range []string{"http://127.0.0.1:8080", "https://provost.example.com"} {
+			answer := o.ask(method, scheme+path, nil, "")
+			for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin"} {
+				require.Equal(t, want, answer.Header.Get(name), "%s of %s", name, path)
+			}
+			csp := answer.Header.Get("Content-Security-Policy")
+			require.Contains(t, csp, "default-src 'none'", path)
+			require.Contains(t, csp, "frame-ancestors 'none'", path)
+			require.NotContains(t, csp, "unsafe", path)
+			require.NotContains(t, answer.Header, "Access-Control-Allow-Origin", path)
+			require.Equal(t, strings.HasPrefix(scheme, "https"), answer.Header.Get("Strict-Transport-Security") != "", path)
+			if !strings.Contains(path, "/assets/") {
+				require.Contains(t, answer.Header.Get("Cache-Control"), "no-store", path)
+			}
+		}
+	}
+}

@@ -43,7 +43,10 @@ beside the configuration. A running daemon takes it at once.`,
 			if err != nil {
 				return err
 			}
-			main := configFile(s.config)
+			main, err := s.fileHere()
+			if err != nil {
+				return err
+			}
 			now, err := config.Load(main)
 			if err != nil {
 				return err
@@ -82,7 +85,11 @@ func newDelete(s *session, noun, list string, busy func(context.Context, *client
 	cmd := &cobra.Command{
 		Use: "delete NAME", Short: "Take away one " + noun + " that was applied", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			main, name := configFile(s.config), args[0]
+			main, err := s.fileHere()
+			if err != nil {
+				return err
+			}
+			name := args[0]
 			now, err := config.Load(main)
 			if err != nil {
 				return err

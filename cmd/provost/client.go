@@ -24,8 +24,11 @@ import (
 // Commands see no difference.
 type client struct {
 	http *http.Client
-	// actor is who says what is sent.
+	// actor is who says what is sent, on this machine.
 	actor string
+	// base and token are of a daemon elsewhere, which knows by the token who asks.
+	base  *url.URL
+	token string
 	// local is the host of this process, nil where a daemon runs.
 	local *daemon
 	close func(context.Context) error
@@ -162,6 +165,10 @@ type dryKey struct{}
 
 func (c *client) send(ctx context.Context, method, path string, query url.Values, contentType string, body io.Reader) (*http.Response, error) {
 	u := url.URL{Scheme: "http", Host: "provost", Path: path, RawQuery: query.Encode()}
+	if c.base != nil {
+		u.Scheme, u.Host = c.base.Scheme, c.base.Host
+		path = c.base.EscapedPath() + path
+	}
 	if unescaped, err := url.PathUnescape(path); err == nil { // callers have escaped the names in it
 		u.Path, u.RawPath = unescaped, path
 	}
@@ -176,7 +183,11 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 	if match, ok := ctx.Value(matchKey{}).(string); ok {
 		r.Header.Set("If-Match", match)
 	}
-	r.Header.Set(api.ActorHeader, url.PathEscape(c.actor))
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	} else {
+		r.Header.Set(api.ActorHeader, url.PathEscape(c.actor))
+	}
 	answer, err := c.http.Do(r)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -184,10 +195,13 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 		}
 		return nil, host.Errorf(host.Unavailable, "the daemon does not answer: %w", errors.Unwrap(err))
 	}
-	if answer.StatusCode < 400 {
+	if answer.StatusCode < 300 {
 		return answer, nil
 	}
 	defer answer.Body.Close()
+	if answer.StatusCode < 400 {
+		return nil, host.Errorf(host.InvalidInput, "%s leads elsewhere (HTTP %d); name the URL that the console has", u.Host, answer.StatusCode)
+	}
 	var p api.Problem
 	if json.NewDecoder(io.LimitReader(answer.Body, 1<<20)).Decode(&p) != nil || p.Code == "" {
 		return nil, host.Errorf(host.Internal, "the daemon answered %s %s with HTTP %d", method, path, answer.StatusCode)

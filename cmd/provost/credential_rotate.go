@@ -34,7 +34,11 @@ rotation with --finish.`,
 			if (file == "") == !finish {
 				return host.Errorf(host.Usage, "give --secret-file with the new secret, or --finish")
 			}
-			main, name := configFile(s.config), args[0]
+			main, err := s.fileHere()
+			if err != nil {
+				return err
+			}
+			name := args[0]
 			now, err := config.Load(main)
 			if err != nil {
 				return err
@@ -176,7 +180,10 @@ func newCredentialReseal(s *session) *cobra.Command {
 	return &cobra.Command{
 		Use: "reseal", Short: "Seal the secrets of conf.d with the first of the identities; a daemon does so with what it stores", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			main := configFile(s.config)
+			main, err := s.fileHere()
+			if err != nil {
+				return err
+			}
 			now, err := config.Load(main)
 			if err != nil {
 				return err
@@ -253,7 +260,11 @@ func newCredentialForget(s *session) *cobra.Command {
 			if !lost {
 				return host.Errorf(host.Usage, "say --lost-keys: what is dropped can't be had back")
 			}
-			cfg, err := config.Load(configFile(s.config))
+			file, err := s.fileHere()
+			if err != nil {
+				return err
+			}
+			cfg, err := config.Load(file)
 			if err != nil {
 				return err
 			}

@@ -31,7 +31,11 @@ func newDatabaseCommand(s *session) *cobra.Command {
 	cmd.AddCommand(&cobra.Command{
 		Use: "list", Short: "Show the version of the schema, and the copies from before upgrades", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := config.Load(configFile(s.config))
+			file, err := s.fileHere()
+			if err != nil {
+				return err
+			}
+			cfg, err := config.Load(file)
 			if err != nil {
 				return err
 			}
@@ -86,7 +90,11 @@ use provost backup before an upgrade, and the older binary's provost restore.`,
 
 func (s *session) rollback(cmd *cobra.Command, name string) error {
 	ctx := cmd.Context()
-	cfg, err := config.Load(configFile(s.config))
+	file, err := s.fileHere()
+	if err != nil {
+		return err
+	}
+	cfg, err := config.Load(file)
 	if err != nil {
 		return err
 	}

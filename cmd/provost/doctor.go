@@ -41,6 +41,15 @@ no failure.`,
 // examine runs all checks, those of the daemon where one runs. What can't even be
 // begun is a check that failed.
 func (s *session) examine(ctx context.Context) []api.Check {
+	if s.remote.address() != "" {
+		var found []api.Check
+		if err := s.with(ctx, func(ctx context.Context, c *client) error {
+			return c.do(ctx, http.MethodPost, "/api/v1/doctor", nil, nil, &found)
+		}); err != nil {
+			return []api.Check{{Name: "daemon", Status: api.CheckFail, Reason: messageOf(err)}}
+		}
+		return found
+	}
 	file := configFile(s.config)
 	if _, err := os.Stat(file); err != nil {
 		return []api.Check{{Name: "config", Status: api.CheckFail, Reason: err.Error(), Next: "give --config FILE or set PROVOST_CONFIG"}}

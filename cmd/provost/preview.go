@@ -78,7 +78,10 @@ func trialOf(cmd *cobra.Command, s *session, file, app string, trial *api.RulesT
 		if entry.Name != app {
 			return host.Errorf(host.Usage, "%s is of the app %s, not of %s", file, entry.Name, app)
 		}
-		main := configFile(s.config)
+		var main string
+		if main, err = s.fileHere(); err != nil {
+			return err
+		}
 		target := entry.File(main)
 		if now, loadErr := config.Load(main); loadErr == nil {
 			if in := now.DeclaredIn("apps", app); in != "" && !sameFile(in, target) {

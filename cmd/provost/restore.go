@@ -84,7 +84,11 @@ type restoration struct {
 func (r *restoration) run(ctx context.Context, archive string) (restored, error) {
 	var err error
 	r.now = time.Now().UTC()
-	if r.file, err = filepath.Abs(configFile(r.config)); err != nil {
+	file, err := r.fileHere()
+	if err != nil {
+		return r.done, err
+	}
+	if r.file, err = filepath.Abs(file); err != nil {
 		return r.done, host.Errorf(host.InvalidInput, "%w", err)
 	}
 	if c, ok := socketClient(config.Socket(r.file)); ok {

@@ -20,6 +20,8 @@ type session struct {
 	output string
 	// as is the user who says it; without, it is the person at the machine.
 	as string
+	// remote is the daemon that is spoken to in place of this machine's.
+	remote remote
 }
 
 // actor is who says what a command sends.
@@ -38,6 +40,9 @@ func (s *session) add(cmds ...*cobra.Command) []*cobra.Command {
 	for _, c := range cmds {
 		c.PersistentFlags().StringVarP(&s.config, "config", "c", "", "configuration file (default: PROVOST_CONFIG, else provost.yaml)")
 		c.PersistentFlags().StringVarP(&s.output, "output", "o", "table", "table, json, yaml")
+		c.PersistentFlags().StringVar(&s.remote.server, "server", "", "URL of a daemon elsewhere (default: PROVOST_SERVER, else this machine's)")
+		c.PersistentFlags().StringVar(&s.remote.tokenFile, "token-file", "", "with --server: file with the token (default: PROVOST_TOKEN)")
+		c.PersistentFlags().StringVar(&s.remote.ca, "ca", "", "with --server: PEM file with the authorities to trust, in place of the system's")
 	}
 	return cmds
 }
@@ -51,6 +56,15 @@ func configFile(given string) string {
 		return v
 	}
 	return "provost.yaml"
+}
+
+// fileHere is the configuration's file for a command that works on files: those
+// of this machine.
+func (s *session) fileHere() (string, error) {
+	if s.remote.address() != "" {
+		return "", host.Errorf(host.Usage, "this works on files of this machine, not on another daemon; leave out --server and PROVOST_SERVER")
+	}
+	return configFile(s.config), nil
 }
 
 // with runs do with a client: of the daemon that runs, or of a host in this
@@ -72,6 +86,16 @@ func (s *session) open(ctx context.Context, work bool, with func(context.Context
 	}
 	if host.IsAdministrator(s.as) {
 		return host.Errorf(host.Usage, "--as %s is no username; without --as you are the administrator", s.as)
+	}
+	if s.remote.address() != "" {
+		if s.as != "" {
+			return host.Errorf(host.Usage, "--as is for the machine itself; with --server it is the token that says who you are")
+		}
+		c, err := s.remote.client()
+		if err != nil {
+			return err
+		}
+		return errors.Join(with(ctx, c), c.close(ctx))
 	}
 	do := func(ctx context.Context, c *client) error {
 		c.actor = s.actor()
