@@ -214,7 +214,9 @@ func (s service) finishWizard(ctx context.Context, d *host.WizardDraft) error {
 		if code := host.CodeOf(err); code == host.Conflict || code.Retryable() {
 			return err // it is tried again
 		}
-		_, noted := s.noteInDraft(ctx, d.AppName, func(d *host.WizardDraft) { d.Problem = "the accounts are linked, but the app can't go live: " + err.Error() })
+		_, noted := s.noteInDraft(ctx, d.AppName, func(d *host.WizardDraft) {
+			d.Problem = "the accounts are linked, but the app can't go live: " + err.Error()
+		})
 		return errors.Join(err, noted)
 	}
 	return s.store.Update(ctx, func(t *store.Tx) error {

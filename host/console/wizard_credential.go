@@ -329,9 +329,14 @@ func (c *console) credentialState(w http.ResponseWriter, r *http.Request) error 
 		return err
 	}
 	for _, one := range list {
-		if one.Name == text(v.Values, "credential", "") {
-			return c.part(w, r, credentialAuthorised(v, credentialChoice{one, true}))
+		if one.Name != text(v.Values, "credential", "") {
+			continue
 		}
+		if one.Wants != "" { // what is shown stays, and the focus where it is
+			w.WriteHeader(http.StatusNoContent)
+			return nil
+		}
+		return c.part(w, r, credentialAuthorised(v, credentialChoice{one, true}))
 	}
 	return host.Errorf(host.NotFound, "the credential is gone")
 }
