@@ -20,11 +20,10 @@ import (
 // CompileMain is the program of [Options.Compiler]: it compiles the module that
 // in brings, says on out how that went, and returns the exit code. It is for a
 // process that does nothing else: it sets the garbage collector, closes the
-// descriptors that the process was started with, lets others' work go before
-// its own, and ends it when in ends, for then nobody waits for it any more.
+// descriptors that the process was started with, lets calls go first where it is
+// told to, and ends it when in ends, for then nobody waits for it any more.
 func CompileMain(in io.Reader, out io.Writer) (code int) {
 	closeInherited()
-	giveWay()
 	r := bufio.NewReaderSize(in, mostAnswer)
 	var o order
 	head, err := r.ReadSlice('\n')
@@ -38,6 +37,9 @@ func CompileMain(in io.Reader, out io.Writer) (code int) {
 	if o.Rewriter != rewrite.Version {
 		fmt.Fprintf(os.Stderr, "it rewrites modules in version %d; wanted is %d: the program has been replaced since the sandbox was started; start that again\n", rewrite.Version, o.Rewriter)
 		return 1
+	}
+	if o.GiveWay {
+		giveWay()
 	}
 	// Near the limit the collector does what it can, and soon no more: what a
 	// process has besides its heap is beyond it. Most modules never come there,

@@ -42,6 +42,8 @@ type order struct {
 	Options  rewrite.Options
 	// Memory is how many bytes it may have.
 	Memory int64
+	// GiveWay: there are calls, which go first.
+	GiveWay bool
 	// Size is the number of the module's bytes, which follow.
 	Size int
 }
@@ -112,7 +114,7 @@ func (r *Runtime) compileApart(ctx context.Context, key string, wasm []byte, o r
 		return fmt.Errorf("compilation cache: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := r.runCompiler(ctx, order{Dir: dir, Rewriter: rewrite.Version, Options: o, Memory: l.CompileMemoryBytes, Size: len(wasm)}, wasm, l); err != nil {
+	if err := r.runCompiler(ctx, order{Dir: dir, Rewriter: rewrite.Version, Options: o, Memory: l.CompileMemoryBytes, GiveWay: r.isCalled(), Size: len(wasm)}, wasm, l); err != nil {
 		return err
 	}
 	// The rewritten module comes last: what is there of it has been compiled.

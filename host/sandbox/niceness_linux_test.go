@@ -14,12 +14,21 @@ import (
 	"github.com/provosthq/provost/host/sandbox"
 )
 
-// A compiler has what others leave it, in all its threads.
+// A compiler has what calls that are under way leave it, in all its threads.
 func TestACompilerGivesWay(t *testing.T) {
 	requireShell(t)
 	pidFile := filepath.Join(t.TempDir(), "pid")
 	r := compiling(t, sandbox.Options{CacheDir: t.TempDir(), Compiler: append([]string{"/bin/sh", "-c", `echo $$ >` + pidFile + `; exec "$0" "$1"`}, sandbox.CompilerProgram...)})
 	ctx, cancel := context.WithCancel(t.Context())
+	m, err := r.Load(ctx, "hostile/spin", readHostile(t, "spin").wasm, sandbox.Limits{Time: time.Hour})
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(pidFile))
+	called := make(chan error, 1)
+	go func() {
+		_, _, err := m.Call(ctx, "counting", nil, sandbox.Env{})
+		called <- err
+	}()
+	waitFor(t, func() bool { return m.Pool().Instances > m.Pool().Idle })
 	loaded := make(chan error, 1)
 	go func() {
 		_, err := r.Load(ctx, "hostile", minutes(), sandbox.Limits{CompileTime: time.Hour, CompileMemoryBytes: 1 << 40})
@@ -44,4 +53,6 @@ func TestACompilerGivesWay(t *testing.T) {
 	})
 	cancel()
 	require.Error(t, <-loaded)
+	require.Error(t, <-called)
+	require.NoError(t, m.Close(t.Context()))
 }

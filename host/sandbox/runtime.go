@@ -183,6 +183,14 @@ func (r *Runtime) loaded() []*Module {
 	return list
 }
 
+// isCalled tells whether a call is under way.
+func (r *Runtime) isCalled() bool {
+	return slices.ContainsFunc(r.loaded(), func(m *Module) bool {
+		s := m.Pool()
+		return s.Instances > s.Idle
+	})
+}
+
 // takeMemory counts n bytes more, or fewer, and tells whether there is room.
 func (r *Runtime) takeMemory(n int64) bool {
 	r.mu.Lock()
