@@ -198,6 +198,16 @@ func TestAnApproverSeesWhatThereIsToDecideAndNothingElse(t *testing.T) {
 		status, _ = h.as(s, http.MethodGet, "/api/v1/"+path, "")
 		require.Equal(t, want, status, path)
 	}
+	for _, page := range []string{"", "/map", "/approvals", "/requests", "/account", "/requests/UPR-000001"} {
+		status, text := h.as(s, http.MethodGet, "/console"+page, "")
+		require.Equal(t, http.StatusOK, status, "%s: %s", page, text)
+		require.NotContains(t, text, "theirs", page)
+		require.NotContains(t, text, "kestrel.other", page)
+	}
+	for _, page := range []string{"/apps", "/people", "/audit", "/system", "/access", "/runs", "/connectors", "/requests/UPR-000002"} {
+		status, _ := h.as(s, http.MethodGet, "/console"+page, "")
+		require.Contains(t, []int{http.StatusForbidden, http.StatusNotFound}, status, page)
+	}
 	status, text = h.as(s, http.MethodPost, "/api/v1/requests/"+h.names["request"]+"/approve", "{}")
 	require.Equal(t, http.StatusOK, status, text)
 	require.Contains(t, text, `"ApprovedBy":"kestrel.boss"`)
@@ -316,6 +326,12 @@ func TestWhatAnotherSiteSendsIsNotDone(t *testing.T) {
 	}
 	require.Equal(t, http.StatusSeeOther, o.ask("POST", here+"/console/sign-in", map[string]string{"Sec-Fetch-Site": "same-origin"}, login).StatusCode)
 	require.NotEmpty(t, o.cookies["provost-session"])
+	require.Equal(t, http.StatusOK, o.ask("POST", here+"/console/access/tokens", nil, "token-name=console&token-role=auditor&token-days=9").StatusCode)
+	require.Equal(t, http.StatusUnprocessableEntity, o.ask("POST", here+"/console/access/roles", nil, "role-role=app-owner&role-kind=oidc&role-name=crm").StatusCode, "of no app")
+	require.Equal(t, http.StatusSeeOther, o.ask("POST", here+"/console/access/roles", nil, "role-role=app-owner&role-kind=oidc&role-name=crm&role-apps=ours,+theirs").StatusCode)
+	given, err := h.gate.Assignments(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"ours", "theirs"}, given[0].Apps)
 	for _, header := range cross {
 		for _, by := range []string{"", token} {
 			for _, path := range []string{"/api/v1/accounts/" + h.names["account"] + "/ignore", "/api/v1/config/reload", "/console/sign-out", "/console/requests/" + h.names["request"] + "/cancel"} {

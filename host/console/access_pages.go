@@ -2,6 +2,7 @@ package console
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 
@@ -18,7 +19,7 @@ const (
 
 // accessPages are the ways in and out, and what one may do about oneself.
 func (c *console) accessPages() map[string]handler {
-	return map[string]handler{
+	pages := map[string]handler{
 		"GET " + signInPath:                    c.signInPage,
 		"POST " + signInPath:                   c.signIn,
 		"GET " + signInPath + "/openid":        c.signInElsewhere,
@@ -37,10 +38,12 @@ func (c *console) accessPages() map[string]handler {
 			return c.done(w, r, accountPath, Flash{Tone: "good", Text: "That browser is signed out."})
 		},
 	}
+	maps.Copy(pages, c.managePages())
+	return pages
 }
 
 // accessRules are those of accessPages.
-var accessRules = access.Rules{
+var accessRules = append(access.Rules{
 	{Route: "GET " + signInPath, Need: access.Public},
 	{Route: "POST " + signInPath, Need: access.Public},
 	{Route: "GET " + signInPath + "/openid", Need: access.Public},
@@ -53,7 +56,7 @@ var accessRules = access.Rules{
 	{Route: "POST " + accountPath + "/codes", Need: access.All()},
 	{Route: "POST " + accountPath + "/codes/check", Need: access.All()},
 	{Route: "POST " + accountPath + "/sessions/{id}/end", Need: access.All()},
-}
+}, manageRules...)
 
 // toSignIn leads somebody who is not signed in, or not any more, to where that
 // is done, and back afterwards.
@@ -257,7 +260,7 @@ func (c *console) showAccount(w http.ResponseWriter, r *http.Request, v own, cau
 	if err != nil {
 		return err
 	}
-	return c.showWith(w, r, status, Page{Title: "Your account", Sub: Text(v.Me.Name), Current: "account"}, accountOf(v))
+	return c.showWith(w, r, status, Page{Title: "Your account", Sub: Text(v.Me.Name), Current: "account", Actions: manageLink()}, accountOf(v))
 }
 
 func (c *console) ownPassword(w http.ResponseWriter, r *http.Request) error {
