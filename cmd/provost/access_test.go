@@ -373,8 +373,11 @@ func TestEveryAnswerHasTheHeaders(t *testing.T) {
 			require.NotContains(t, csp, "unsafe", path)
 			require.NotContains(t, answer.Header, "Access-Control-Allow-Origin", path)
 			require.Equal(t, strings.HasPrefix(scheme, "https"), answer.Header.Get("Strict-Transport-Security") != "", path)
-			if !strings.Contains(path, "/assets/") {
-				require.Contains(t, answer.Header.Get("Cache-Control"), "no-store", path)
+			switch cache := answer.Header.Get("Cache-Control"); {
+			case strings.HasPrefix(path, "/api/"): // a program that asks whether it changed may keep it
+				require.Contains(t, []string{"no-store", "private, no-cache"}, cache, path)
+			case !strings.Contains(path, "/assets/"):
+				require.Contains(t, cache, "no-store", path)
 			}
 		}
 	}
