@@ -61,9 +61,9 @@ func main() {
 		os.Exit(sandbox.CompileMain(os.Stdin, os.Stdout))
 	}
 	out := flag.String("o", "", "write the figures to this file")
-	only := flag.String("only", "", "take only the figures of these kinds, with commas between: "+strings.Join(slices.Sorted(maps.Keys(kinds())), ", "))
+	only := flag.String("only", "", "take only the figures of these kinds, with commas between: "+strings.Join(slices.Sorted(maps.Keys(kinds(""))), ", "))
 	sizes := flag.String("scale", "", "reconcile so many accounts with as many users instead, in the real daemon: 10000,100000,1000000")
-	database := flag.String("database", "", "for -scale with one size: the URL of an empty PostgreSQL database (default: SQLite in a temporary folder)")
+	database := flag.String("database", "", "for -scale with one size, and for -only pages: the URL of an empty PostgreSQL database (default: SQLite in a temporary folder)")
 	flag.Parse()
 	if *sizes != "" {
 		if err := benchScale(context.Background(), *out, *sizes, *database); err != nil {
@@ -72,7 +72,7 @@ func main() {
 		}
 		return
 	}
-	if err := bench(context.Background(), *out, *only); err != nil {
+	if err := bench(context.Background(), *out, *only, *database); err != nil {
 		fmt.Fprintln(os.Stderr, "provostbench:", err)
 		os.Exit(1)
 	}
@@ -109,19 +109,20 @@ func benchScale(ctx context.Context, out, sizes, database string) error {
 const compileArgument = "compile"
 
 // kinds are what is measured.
-func kinds() map[string]func(context.Context) ([]figure, error) {
+func kinds(database string) map[string]func(context.Context) ([]figure, error) {
 	return map[string]func(context.Context) ([]figure, error){
 		"calls": calls, "neighbours": neighbours, "metering": metering, "reset": reset, "load": load, "memory": memory, "collect": collect, "requests": requests, "callouts": callouts, "start": start, "swap": swap,
+		"pages": func(ctx context.Context) ([]figure, error) { return pages(ctx, database) },
 	}
 }
 
-func bench(ctx context.Context, out, only string) error {
-	command, wanted := "make bench", slices.Sorted(maps.Keys(kinds()))
+func bench(ctx context.Context, out, only, database string) error {
+	command, wanted := "make bench", slices.DeleteFunc(slices.Sorted(maps.Keys(kinds(""))), func(kind string) bool { return kind == "pages" }) // it takes its time
 	if only != "" {
 		command, wanted = "make build && go run ./cmd/provostbench -only "+only, strings.Split(only, ",")
 	}
 	for _, kind := range wanted {
-		if kinds()[kind] == nil {
+		if kinds(database)[kind] == nil {
 			return fmt.Errorf("there are no figures of the kind %q", kind)
 		}
 	}
@@ -130,11 +131,11 @@ func bench(ctx context.Context, out, only string) error {
 	if rev, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output(); err == nil {
 		r.Commit = strings.TrimSpace(string(rev))
 	}
-	for _, kind := range []string{"calls", "neighbours", "metering", "reset", "load", "memory", "callouts", "collect", "requests", "start", "swap"} {
+	for _, kind := range []string{"calls", "neighbours", "metering", "reset", "load", "memory", "callouts", "collect", "requests", "start", "swap", "pages"} {
 		if !slices.Contains(wanted, kind) {
 			continue
 		}
-		f, err := kinds()[kind](ctx)
+		f, err := kinds(database)[kind](ctx)
 		if err != nil {
 			return err
 		}

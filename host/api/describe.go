@@ -180,9 +180,9 @@ func describe(_ *huma.OpenAPI, o *huma.Operation) {
 		o.Responses = map[string]*huma.Response{}
 	}
 	delete(o.Responses, "default")
-	codes := []string{"400", "401", "403", "404", "422", "429", "500", "503"}
+	codes := []string{"400", "401", "403", "404", "409", "422", "429", "500", "503"}
 	if o.Method != http.MethodGet {
-		codes = append(codes, "409", "413", "415")
+		codes = append(codes, "413", "415")
 	}
 	if slices.ContainsFunc(o.Parameters, func(p *huma.Param) bool { return p.Name == "If-Match" }) {
 		codes = append(codes, "412")

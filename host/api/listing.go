@@ -45,7 +45,7 @@ func (c Count) String() string {
 
 // UserFilter chooses users; empty fields choose all.
 type UserFilter struct {
-	// Query is a part of a username, a name or an e-mail.
+	// Query are beginnings of words of a username, a name or an e-mail.
 	Query  string
 	Active *bool
 	// App: assigned directly.

@@ -131,7 +131,7 @@ func users(a huma.API, s Service) {
 	}
 	huma.Get(a, "/api/v1/users", func(ctx context.Context, in *struct {
 		Paged
-		Query  string `query:"query" doc:"Part of a username, name or e-mail"`
+		Query  string `query:"query" doc:"Beginnings of words of a username, a name or an e-mail"`
 		Where  string `query:"where" doc:"An expression over the user, as in an app's scope: user.Department == 'Sales'. It is paged by after."`
 		Active string `query:"active" enum:"true,false" doc:"Only active ones, or only others"`
 		App    string `query:"app" doc:"Only those who are assigned this app"`

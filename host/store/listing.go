@@ -50,7 +50,9 @@ type listing[T any] struct {
 
 // where is what rows are chosen by.
 type where struct {
-	from    string
+	from string
+	// order is the number that a search is in the order of; empty for none.
+	order   string
 	clauses []string
 	args    []any
 }
@@ -136,9 +138,9 @@ var listed func(ctx context.Context, t *Tx, query string, args []any)
 func (l *listing[T]) after(ctx context.Context, t *Tx, sort string, row *T) (string, error) {
 	at := place{Sort: sort, Key: l.keyOf(row)}
 	if expression := l.sorts[strings.TrimPrefix(sort, "-")]; expression != "" {
+		alias, key, _ := strings.Cut(l.key, ".")
 		// As the database writes it: it has a way of its own with letters' cases.
-		key := strings.TrimPrefix(l.key, "a.")
-		err := t.db.Tx.QueryRowContext(ctx, t.numbered("SELECT CAST("+expression+" AS TEXT) FROM "+t.recordOf((*T)(nil)).table+" AS a WHERE "+key+" = ?"), l.argument(at.Key)).Scan(&at.Value)
+		err := t.db.Tx.QueryRowContext(ctx, t.numbered("SELECT CAST("+expression+" AS TEXT) FROM "+t.recordOf((*T)(nil)).table+" AS "+alias+" WHERE "+key+" = ?"), l.argument(at.Key)).Scan(&at.Value)
 		if err != nil {
 			return "", err
 		}
@@ -242,12 +244,12 @@ func (s *Store) unseal(listing, cursor string) (at place, err error) {
 
 // The listings.
 
-var userListing = &listing[userRow]{name: "users", key: "id", keyOf: func(r *userRow) string { return r.Id },
-	sorts: map[string]string{"": "", "created": "", "username": "username_key"}}
+var userListing = &listing[userRow]{name: "users", key: "u.id", keyOf: func(r *userRow) string { return r.Id },
+	sorts: map[string]string{"": "", "created": "", "username": "u.username_key"}}
 
 // UserListFilter chooses users for a person; empty fields choose all.
 type UserListFilter struct {
-	// Query is a part of a username, a name or an e-mail.
+	// Query are beginnings of words of a username, a name or an e-mail.
 	Query  string
 	Active *bool
 	// AppName: assigned directly.
@@ -256,27 +258,39 @@ type UserListFilter struct {
 	AfterId string
 }
 
-func (f UserListFilter) where() where {
-	w := where{from: "users"}
+func (t *Tx) usersWhere(f UserListFilter) where {
+	w := where{from: "users AS u"}
+	t.searched(&w, f.Query, "user_search", "users AS u ON u.number", userWords("u"))
 	if f.AfterId != "" {
-		w.and("id > ?", f.AfterId)
-	}
-	if f.Query != "" {
-		// Within: an index has all that is needed to choose.
-		w.and("search LIKE ? ESCAPE '!'", like(f.Query))
+		w.and("u.id > ?", f.AfterId)
 	}
 	if f.Active != nil {
-		w.and("is_active = ?", *f.Active)
+		w.and("u.is_active = ?", *f.Active)
 	}
 	if f.AppName != "" {
-		w.and("id IN (SELECT user_id FROM user_apps WHERE app_name = ?)", f.AppName)
+		w.and("u.id IN (SELECT user_id FROM user_apps WHERE app_name = ?)", f.AppName)
 	}
 	return w
 }
 
+// searched lets w choose the rows that have words which begin as those of query
+// do: by the table index on SQLite, by an expression on PostgreSQL.
+func (t *Tx) searched(w *where, query, index, joined, expression string) {
+	switch words := wordsOf(query); {
+	case strings.TrimSpace(query) == "":
+	case len(words) == 0:
+		w.and("1 = 0") // signs only
+	case t.dialect == "sqlite":
+		w.from, w.order = index+" CROSS JOIN "+joined+" = "+index+".rowid", index+".rowid"
+		w.and(index+" MATCH ?", `"`+strings.Join(words, `"* "`)+`"*`)
+	default:
+		w.and(expression+" @@ to_tsquery('simple', ?)", strings.Join(words, ":* & ")+":*")
+	}
+}
+
 // ListUsers lists users with their Apps.
 func (t *Tx) ListUsers(ctx context.Context, f UserListFilter, p Page) (users []*host.User, next string, err error) {
-	rows, next, err := list(ctx, t, userListing, f.where(), p)
+	rows, next, err := find(ctx, t, userListing, t.usersWhere(f), p, f.Query, func(r *userRow) int64 { return r.Number })
 	if err != nil {
 		return nil, "", err
 	}
@@ -291,7 +305,7 @@ func (t *Tx) ListUsers(ctx context.Context, f UserListFilter, p Page) (users []*
 
 // CountListedUsers counts them, up to one more than [MostCounted].
 func (t *Tx) CountListedUsers(ctx context.Context, f UserListFilter) (int64, error) {
-	return t.count(ctx, f.where())
+	return t.count(ctx, t.usersWhere(f))
 }
 
 var requestListing = &listing[host.UserProvisioningRequest]{name: "requests", key: "number", numbered: true,
@@ -400,16 +414,7 @@ var accountListing = &listing[host.UserProvAccount]{name: "accounts", key: "a.nu
 
 func (t *Tx) accountsWhere(f AccountFilter) where {
 	w := where{from: "user_prov_accounts AS a"}
-	switch words := wordsOf(f.Query); {
-	case strings.TrimSpace(f.Query) == "":
-	case len(words) == 0:
-		w.and("1 = 0") // signs only
-	case t.dialect == "sqlite":
-		w.from = "account_search CROSS JOIN user_prov_accounts AS a ON a.number = account_search.rowid"
-		w.and("account_search MATCH ?", `"`+strings.Join(words, `"* "`)+`"*`)
-	default:
-		w.and(searchedWords("a")+" @@ to_tsquery('simple', ?)", strings.Join(words, ":* & ")+":*")
-	}
+	t.searched(&w, f.Query, "account_search", "user_prov_accounts AS a ON a.number", searchedWords("a"))
 	if f.After > 0 {
 		w.and("a.number > ?", f.After)
 	}
@@ -432,29 +437,72 @@ func (t *Tx) accountsWhere(f AccountFilter) where {
 
 // ListAccounts lists accounts for a person.
 func (t *Tx) ListAccounts(ctx context.Context, f AccountFilter, p Page) ([]*host.UserProvAccount, string, error) {
-	w, l := t.accountsWhere(f), accountListing
+	from, err := accountListing.placeOf(t, p)
+	if err != nil {
+		return nil, "", err
+	}
+	if accountListing.sorts[strings.TrimPrefix(from.Sort, "-")] != "" && f.AppName == "" {
+		return nil, "", &host.Error{Code: host.InvalidInput, Field: "sort", Message: "accounts of all apps are listed by number; name an app for another sort"}
+	}
+	return find(ctx, t, accountListing, t.accountsWhere(f), p, f.Query, func(a *host.UserProvAccount) int64 { return a.Number })
+}
+
+// find lists what is searched for: in the order of the search itself, or, where
+// it is sorted by something else, only of what is no more than [MostCounted].
+func find[T any](ctx context.Context, t *Tx, l *listing[T], w where, p Page, query string, numberOf func(*T) int64) ([]*T, string, error) {
+	if strings.TrimSpace(query) == "" {
+		return list(ctx, t, l, w, p)
+	}
 	from, err := l.placeOf(t, p)
 	if err != nil {
 		return nil, "", err
 	}
-	sorted := l.sorts[strings.TrimPrefix(from.Sort, "-")] != ""
-	switch {
-	case sorted && f.AppName == "":
-		return nil, "", &host.Error{Code: host.InvalidInput, Field: "sort", Message: "accounts of all apps are listed by number; name an app for another sort"}
-	case sorted && f.Query != "":
-		n, err := t.count(ctx, w)
-		if err != nil {
-			return nil, "", err
+	alias, _, _ := strings.Cut(l.key, ".")
+	if l.sorts[strings.TrimPrefix(from.Sort, "-")] == "" {
+		if w.order == "" {
+			return list(ctx, t, l, w, p)
 		}
-		if n > MostCounted {
-			return nil, "", &host.Error{Code: host.InvalidInput, Field: "query", Message: "more than 10,000 accounts match: narrow the search, or list them by number"}
-		}
-	case !sorted && strings.HasPrefix(w.from, "account_search"):
 		byRow := *l
-		byRow.key = "account_search.rowid" // the order of the search itself
-		l = &byRow
+		byRow.key, byRow.numbered, byRow.keyOf = w.order, true, func(row *T) string { return strconv.FormatInt(numberOf(row), 10) }
+		return list(ctx, t, &byRow, w, p)
 	}
-	return list(ctx, t, l, w, p)
+	numbers, err := t.numbersOf(ctx, alias, w)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(numbers) > MostCounted {
+		return nil, "", &host.Error{Code: host.InvalidInput, Field: "query", Message: "more than 10,000 match: write more of what you look for, or leave the sort out"}
+	}
+	text, err := json.Marshal(numbers)
+	if err != nil {
+		return nil, "", err
+	}
+	all := where{from: t.recordOf((*T)(nil)).table + " AS " + alias}
+	if t.dialect == "sqlite" {
+		all.and(alias+".number IN (SELECT value FROM json_each(?))", string(text))
+	} else {
+		all.and(alias+".number IN (SELECT CAST(value AS BIGINT) FROM jsonb_array_elements_text(CAST(? AS JSONB)))", string(text))
+	}
+	return list(ctx, t, l, all, p)
+}
+
+// numbersOf are those of the rows that are chosen, one more than [MostCounted] at
+// most.
+func (t *Tx) numbersOf(ctx context.Context, alias string, w where) (numbers []int64, err error) {
+	numbers = []int64{}
+	rows, err := t.db.Tx.QueryContext(ctx, t.numbered("SELECT "+alias+".number FROM "+w.text()+" LIMIT "+strconv.Itoa(MostCounted+1)), t.arguments(w.args)...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var n int64
+		if err := rows.Scan(&n); err != nil {
+			return nil, err
+		}
+		numbers = append(numbers, n)
+	}
+	return numbers, rows.Err()
 }
 
 // CountListedAccounts counts them, up to one more than [MostCounted].
@@ -498,8 +546,7 @@ func wordsOf(query string) []string {
 // marks are n marks for values.
 func marks(n int) string { return strings.TrimSuffix(strings.Repeat("?, ", n), ", ") }
 
-// listingIndexes are those of the listings' orders; those of users have all that
-// is searched in them. host_keys has what machines share: see
+// listingIndexes are those of the listings' orders. host_keys has what machines share: see
 // [Store.readCursorKey].
 const listingIndexes = `
 CREATE TABLE host_keys (name TEXT PRIMARY KEY, key TEXT NOT NULL);
@@ -521,8 +568,6 @@ CREATE INDEX accounts_by_state_and_username ON user_prov_accounts (app_name, lin
 CREATE INDEX accounts_drifted_by_username ON user_prov_accounts (app_name, LOWER(external_username), number) WHERE drift IS NOT NULL;
 CREATE INDEX accounts_modified ON user_prov_accounts (app_name, last_modified_date, number);
 CREATE INDEX accounts_modified_in_state ON user_prov_accounts (app_name, link_state, last_modified_date, number);
-CREATE INDEX users_searched ON users (id, search);
-CREATE INDEX users_searched_by_username ON users (username_key, id, search);
 CREATE INDEX users_active ON users (is_active, id);
 CREATE INDEX users_active_by_username ON users (is_active, username_key, id);
 CREATE INDEX users_of_profile ON users ((document ->> 'Profile')) WHERE is_active;
@@ -582,3 +627,22 @@ func (t *Tx) CountPermissionSets(ctx context.Context) (map[string]int64, error) 
 	}
 	return counts[string](ctx, t, "SELECT s.value, COUNT(*) FROM users, "+sets+" WHERE users.is_active GROUP BY s.value")
 }
+
+// userWords are the words of a user, for PostgreSQL.
+func userWords(row string) string {
+	return "to_tsvector('simple', translate(" + row + ".search, '" + signs + "', '" + strings.Repeat(" ", len(signs)) + "'))"
+}
+
+// userSearch finds users by the beginnings of words, as accountSearch does
+// accounts. SQLite needs a number of each for it.
+var userSearch = map[string]string{"sqlite": `
+ALTER TABLE users ADD COLUMN number INTEGER;
+UPDATE users SET number = rowid;
+CREATE UNIQUE INDEX users_by_number ON users (number);
+CREATE VIRTUAL TABLE user_search USING fts5(words, content='', detail='none', prefix='1 2 3 4', tokenize='unicode61 remove_diacritics 0');
+INSERT INTO user_search (user_search, rank) VALUES ('secure-delete', 1);
+INSERT INTO user_search (rowid, words) SELECT number, search FROM users;
+CREATE TRIGGER user_search_new AFTER INSERT ON users BEGIN UPDATE users SET number = (SELECT COALESCE(MAX(number), 0) + 1 FROM users) WHERE id = NEW.id; INSERT INTO user_search (rowid, words) SELECT number, search FROM users WHERE id = NEW.id; END;
+CREATE TRIGGER user_search_gone AFTER DELETE ON users BEGIN INSERT INTO user_search (user_search, rowid, words) VALUES ('delete', OLD.number, OLD.search); END;
+CREATE TRIGGER user_search_changed AFTER UPDATE OF search ON users WHEN OLD.search <> NEW.search BEGIN INSERT INTO user_search (user_search, rowid, words) VALUES ('delete', OLD.number, OLD.search); INSERT INTO user_search (rowid, words) VALUES (NEW.number, NEW.search); END
+`, "postgres": "ALTER TABLE users ADD COLUMN number BIGINT GENERATED BY DEFAULT AS IDENTITY;\nCREATE UNIQUE INDEX users_by_number ON users (number);\nCREATE INDEX user_search ON users USING gin (" + userWords("users") + ")"}

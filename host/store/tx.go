@@ -49,6 +49,8 @@ type userRow struct {
 	IsActive      bool
 	Search        string
 	Document      json.RawMessage `bun:"type:json"`
+	// Number is what a search finds it by.
+	Number int64 `bun:",nullzero"`
 }
 
 func (r *userRow) user() (*host.User, error) {
