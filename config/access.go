@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"reflect"
 	"slices"
@@ -46,6 +47,11 @@ type SessionFor struct {
 }
 
 func (c *Config) checkAccess(k *checker) {
+	for i, text := range c.Listen.Proxies {
+		if _, err := ParseNetwork(text); err != nil {
+			k.fail(fmt.Sprintf("listen.proxies[%d]", i), "%q is no address and no network such as 10.0.0.0/8", short(text))
+		}
+	}
 	for name, d := range map[string]time.Duration{"idle": c.Access.Sessions.Idle, "lifetime": c.Access.Sessions.Lifetime} {
 		if d < time.Minute || d > 30*24*time.Hour {
 			k.fail("access.sessions."+name, "%s is not between a minute and 30 days", d)
@@ -81,6 +87,14 @@ func (c *Config) checkAccess(k *checker) {
 			k.fail(key+".apps", "is for the other roles; who may all for some apps is their app-owner")
 		}
 	}
+}
+
+// ParseNetwork reads a network, or an address as the network of it alone.
+func ParseNetwork(text string) (netip.Prefix, error) {
+	if ip, err := netip.ParseAddr(text); err == nil {
+		return netip.PrefixFrom(ip, ip.BitLen()), nil
+	}
+	return netip.ParsePrefix(text)
 }
 
 func loopback(name string) bool {

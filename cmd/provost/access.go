@@ -58,6 +58,11 @@ func (d *daemon) offerSetup(ctx context.Context) error {
 // accessSettings are what a configuration says of who may do what.
 func (d *daemon) accessSettings(cfg *config.Config, sealer *secret.Sealer) (s access.Settings, problems config.Problems) {
 	s = access.Settings{Idle: cfg.Access.Sessions.Idle, Lifetime: cfg.Access.Sessions.Lifetime, PublicURL: cfg.Listen.PublicURL, Groups: map[string][]string{}}
+	for _, text := range cfg.Listen.Proxies {
+		if p, err := config.ParseNetwork(text); err == nil { // checked when it was loaded
+			s.Proxies = append(s.Proxies, p)
+		}
+	}
 	for _, g := range cfg.Groups {
 		s.Groups[g.Name] = g.Members
 	}

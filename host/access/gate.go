@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -72,6 +73,8 @@ type Settings struct {
 	Groups map[string][]string
 	// PublicURL is what browsers reach us at; https makes cookies secure there.
 	PublicURL string
+	// Proxies stand before us, and say who asks.
+	Proxies []netip.Prefix
 	// OpenID is how people sign in at a provider; nil for none.
 	OpenID *OpenID
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,8 +59,9 @@ type place struct {
 	store   *stored
 	now     time.Time
 	cookies map[string]*http.Cookie
-	// from is the address of the browser, at the one that it asks.
-	from, at string
+	// from is the address of the browser, at the one that it asks, forwarded what a
+	// proxy says.
+	from, at, forwarded string
 }
 
 const password = "correct horse battery"
@@ -82,6 +84,9 @@ func (p *place) leave() { p.cookies = map[string]*http.Cookie{} }
 func (p *place) request() *http.Request {
 	r := httptest.NewRequestWithContext(p.t.Context(), http.MethodPost, "http://"+p.at+"/console/sign-in", nil)
 	r.RemoteAddr = p.from
+	if p.forwarded != "" {
+		r.Header.Set("X-Forwarded-For", p.forwarded)
+	}
 	for _, c := range p.cookies {
 		r.AddCookie(&http.Cookie{Name: c.Name, Value: c.Value})
 	}
@@ -256,6 +261,20 @@ func TestWhoGuessesIsSlowedDownAndNobodyIsLockedOut(t *testing.T) {
 	require.LessOrEqual(t, limited.RetryAfter, 10*time.Second, "a browser that nobody knows waits a little")
 	p.cookies, p.from = known, "127.0.0.9:1"
 	require.NoError(t, p.signIn("ada", password, ""), "at a browser that is known nobody waits for what others do")
+	p.leave()
+	p.Use(access.Settings{Idle: time.Hour, Lifetime: time.Hour, Proxies: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}})
+	p.now, p.from = p.now.Add(2*time.Hour), "10.9.0.1:1"
+	for range 20 {
+		p.forwarded = "198.51.100.1, 203.0.113.1" // the first is what the guesser wrote
+		_ = p.signIn("ada", "guess", "")
+	}
+	p.forwarded = "198.51.100.2, 203.0.113.1"
+	require.Equal(t, host.RateLimited, host.CodeOf(p.signIn("ada", password, "")), "it is the same guesser")
+	p.forwarded = "203.0.113.2"
+	require.NoError(t, p.signIn("ada", password, ""), "another comes through the same proxy")
+	p.from, p.forwarded = "203.0.113.1:1", "203.0.113.2"
+	require.Equal(t, host.RateLimited, host.CodeOf(func() error { p.leave(); return p.signIn("ada", password, "") }()), "who is no proxy of ours is not believed")
+	p.forwarded = ""
 	for n := range 12_000 {
 		p.leave()
 		p.from = fmt.Sprintf("10.%d.%d.1:1", 2+n/250, n%250)
@@ -395,7 +414,7 @@ func TestTheFirstAdministratorIsMadeWithTheTokenOnce(t *testing.T) {
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 	text, err := os.ReadFile(p.Bootstrap)
 	require.NoError(t, err)
-	require.Equal(t, host.Unauthorized, host.CodeOf(setUp("0"+string(text)[1:64], "ada", password+"0")))
+	require.Equal(t, host.Unauthorized, host.CodeOf(setUp("x"+string(text)[1:64], "ada", password+"0")))
 	require.Equal(t, host.InvalidInput, host.CodeOf(setUp(string(text), "ada", "short")))
 	require.Equal(t, host.InvalidInput, host.CodeOf(setUp(string(text), "administrator (x)", password)))
 	set, err := p.IsSetUp(t.Context())

@@ -4,10 +4,10 @@ import (
 	"context"
 	"crypto/subtle"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -92,7 +92,7 @@ func (g *Gate) paces(r *http.Request, name string, known *Device) []pace {
 	if known != nil {
 		return []pace{{key: "device " + known.Digest, free: 5, longest: time.Minute}}
 	}
-	name, from := digest(nameKey(name)), addressKey(r.RemoteAddr)
+	name, from := digest(nameKey(name)), networkOf(g.peer(r))
 	return []pace{
 		{key: "both " + name + " " + from, free: 5, longest: time.Minute},
 		{key: "address " + from, free: 50, longest: 30 * time.Second, shared: true},
@@ -100,21 +100,29 @@ func (g *Gate) paces(r *http.Request, name string, known *Device) []pace {
 	}
 }
 
-// addressKey is an address, or the network of one person's where it is IPv6.
-func addressKey(remote string) string {
-	name, _, err := net.SplitHostPort(remote)
-	if err != nil {
-		name = remote
-	}
-	ip, err := netip.ParseAddr(name)
-	if err != nil {
-		return name
-	}
-	if ip = ip.Unmap(); ip.Is6() {
-		p, err := ip.WithZone("").Prefix(64)
-		if err == nil {
-			return p.String()
+// peer is who sent a request: through proxies of ours, the last address that is
+// none of theirs. What others write into the header counts for nothing.
+func (g *Gate) peer(r *http.Request) netip.Addr {
+	at, _ := netip.ParseAddrPort(r.RemoteAddr)
+	ip := at.Addr().Unmap().WithZone("")
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, hop := range slices.Backward(hops) {
+		if !slices.ContainsFunc(g.settings.Load().Proxies, func(p netip.Prefix) bool { return p.Contains(ip) }) {
+			break
 		}
+		before, err := netip.ParseAddr(strings.TrimSpace(hop))
+		if err != nil {
+			break
+		}
+		ip = before.Unmap().WithZone("")
+	}
+	return ip
+}
+
+// networkOf is an address, or the network of one person's where it is IPv6.
+func networkOf(ip netip.Addr) string {
+	if p, err := ip.Prefix(64); err == nil && ip.Is6() {
+		return p.String()
 	}
 	return ip.String()
 }
@@ -333,6 +341,8 @@ func (g *Gate) SetUp(w http.ResponseWriter, r *http.Request, token, name, passwo
 	if err != nil {
 		return err
 	}
+	signedIn := g.Now().UTC()
+	a.LastDate = &signedIn
 	me := &Subject{Kind: Person, Name: a.Name, AdministratorId: a.Id, Rights: []Right{{Role: Administrator}}}
 	err = g.Store.Update(ctx, func(tx Tx) error {
 		if err := tx.LockAccess(ctx); err != nil {
