@@ -193,13 +193,13 @@ func describe(_ *huma.OpenAPI, o *huma.Operation) {
 		}
 	}
 	json := o.Responses["200"] != nil && o.Responses["200"].Content["application/json"] != nil
-	text := func(name, in, doc, example string) {
+	text := func(name, in, doc string, example any) {
 		o.Parameters = append(o.Parameters, &huma.Param{Name: name, In: in, Description: doc, Schema: &huma.Schema{Type: huma.TypeString}, Example: example})
 	}
 	switch {
 	case o.Method == http.MethodGet && json:
-		text("fields", "query", "Only these members of what is answered, with commas between them", "Id,Username")
-		text("If-None-Match", "header", "An ETag of before: 304 where it is still so", "")
+		text("fields", "query", "Names of members, with commas between them, such as Id,Username: what is answered has only these, also where the schema requires others", nil)
+		text("If-None-Match", "header", "An ETag of before: 304 where it is still so", nil)
 		o.Responses["304"] = &huma.Response{Description: "It is as it was"}
 	case o.Method == http.MethodPost && !strings.HasSuffix(o.Path, "/import"):
 		text(KeyHeader, "header", "With the same key the call is done once within a day, and answered the same", "4f9c2a")
