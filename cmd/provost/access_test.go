@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -20,6 +22,7 @@ import (
 	"github.com/provosthq/provost/host/access"
 	"github.com/provosthq/provost/host/api"
 	"github.com/provosthq/provost/host/console"
+	"github.com/provosthq/provost/host/signin/oauthtest"
 	"github.com/provosthq/provost/host/store"
 )
 
@@ -33,7 +36,7 @@ type scopedHost struct {
 	names map[string]string
 }
 
-func newScopedHost(t *testing.T) *scopedHost {
+func newScopedHost(t *testing.T, more ...string) *scopedHost {
 	t.Helper()
 	dir := t.TempDir()
 	shareCompiled(t, dir)
@@ -50,7 +53,7 @@ credentials:
 apps:
   - {name: ours, plugin: mock, credential: Ours, approval: manager}
   - {name: theirs, plugin: other, credential: Theirs}
-`, dir, guest(t, "../../plugins/mock")), 0o600))
+%[3]s`, dir, guest(t, "../../plugins/mock"), strings.Join(more, "")), 0o600))
 	cfg, err := config.Load(file)
 	require.NoError(t, err)
 	d, err := openDaemon(t.Context(), cfg, slog.New(slog.DiscardHandler))
@@ -351,6 +354,33 @@ func TestWhatAnotherSiteSendsIsNotDone(t *testing.T) {
 	require.Equal(t, http.StatusForbidden, o.ask("POST", here+api.BackupPath, map[string]string{"Authorization": "Bearer " + token}, "").StatusCode)
 	require.Equal(t, http.StatusSeeOther, o.ask("POST", here+"/console/sign-out", nil, "").StatusCode)
 	require.Equal(t, http.StatusUnauthorized, o.ask("GET", here+"/api/v1/status", nil, "").StatusCode)
+}
+
+func TestPeopleComeInByTheProviderOfTheConfiguration(t *testing.T) {
+	const here = "http://127.0.0.1:8080"
+	callback := here + access.OpenIDCallback
+	provider := oauthtest.Start(t, oauthtest.Options{Redirects: []string{callback}})
+	h := newScopedHost(t, fmt.Sprintf("access:\n  oidc: {issuer: %q, client_id: %s, client_secret: {value: %s}, scopes: [openid, profile, email], groups_claim: email}\n"+
+		"  roles: [{role: auditor, oidc_groups: [%s]}]\n", provider.URL, oauthtest.ClientID, oauthtest.ClientSecret, oauthtest.Username))
+	o := &outside{t: t, handler: h.fromOutside(), from: "127.0.0.1:5000", cookies: map[string]string{}}
+	require.Equal(t, http.StatusUnauthorized, o.ask("GET", here+"/api/v1/status", nil, "").StatusCode, "there is a sign-in, so it is asked for")
+	page, err := io.ReadAll(o.ask("GET", here+"/console/sign-in?next=/console/audit", nil, "").Body)
+	require.NoError(t, err)
+	require.Contains(t, string(page), "Sign in with 127.0.0.1")
+	require.NotContains(t, string(page), `type="password"`, "nobody has one here")
+	provider.Authorize(t, callback, func(context.Context) (string, error) {
+		return o.ask("GET", here+"/console/sign-in/openid?next=%2Fconsole%2Faudit", nil, "").Header.Get("Location"), nil
+	}, func(_ context.Context, answer map[string][]string) error {
+		back := o.ask("GET", callback+"?"+url.Values(answer).Encode(), map[string]string{"Sec-Fetch-Site": "cross-site"}, "")
+		require.Equal(t, http.StatusSeeOther, back.StatusCode)
+		require.Equal(t, "/console/audit", back.Header.Get("Location"))
+		return nil
+	})
+	require.Equal(t, http.StatusOK, o.ask("GET", here+"/console/audit", nil, "").StatusCode)
+	require.Equal(t, http.StatusForbidden, o.ask("POST", here+"/api/v1/config/reload", nil, "").StatusCode, "an auditor looks")
+	entries, err := h.AuditEntries(t.Context(), api.AuditFilter{Action: "session.begin", Limit: 1})
+	require.NoError(t, err)
+	require.Equal(t, "person (id-of-maria)", entries[0].Actor)
 }
 
 func TestEveryAnswerHasTheHeaders(t *testing.T) {
