@@ -213,7 +213,15 @@ func (s service) Waits(ctx context.Context) (list []api.Wait, err error) {
 // Activity counts what ended since a time.
 func (s service) Activity(ctx context.Context, since time.Time) ([]api.Activity, error) {
 	var counted []store.EndedCount
-	if err := s.store.View(ctx, func(t *store.Tx) (err error) {
+	known := map[string]bool{}
+	if err := s.store.View(ctx, func(t *store.Tx) error {
+		apps, err := t.Configs(ctx)
+		if err != nil {
+			return err
+		}
+		for _, a := range apps {
+			known[a.AppName] = true
+		}
 		counted, err = t.CountEnded(ctx, since)
 		return err
 	}); err != nil {
@@ -225,6 +233,9 @@ func (s service) Activity(ctx context.Context, since time.Time) ([]api.Activity,
 	}
 	at, list := map[key]int{}, []api.Activity{}
 	for _, c := range counted {
+		if !known[c.AppName] {
+			continue
+		}
 		k := key{c.AppName, c.Hour}
 		if _, ok := at[k]; !ok {
 			at[k] = len(list)

@@ -247,6 +247,17 @@ func (s service) WouldChange(ctx context.Context, list []*host.UserProvisioningR
 
 func (s service) Apps(ctx context.Context) ([]api.App, error) { return s.apps(ctx, "") }
 
+func (s service) AppLabels(ctx context.Context) (list []api.AppLabel, err error) {
+	err = s.store.View(ctx, func(t *store.Tx) error {
+		configs, err := t.Configs(ctx)
+		for _, c := range configs {
+			list = append(list, api.AppLabel{Name: c.AppName, Label: c.MasterLabel})
+		}
+		return err
+	})
+	return list, err
+}
+
 // apps are all, or the one of a name.
 func (s service) apps(ctx context.Context, only string) (list []api.App, err error) {
 	err = s.store.View(ctx, func(t *store.Tx) error {

@@ -125,6 +125,11 @@ func (s scoped) Apps(ctx context.Context) ([]App, error) {
 	return kept(ctx, list, err, func(a App) string { return a.Name })
 }
 
+func (s scoped) AppLabels(ctx context.Context) ([]AppLabel, error) {
+	list, err := s.Service.AppLabels(ctx)
+	return kept(ctx, list, err, func(a AppLabel) string { return a.Name })
+}
+
 func (s scoped) App(ctx context.Context, name string) (App, error) {
 	if !sees(ctx, name) {
 		return App{}, noApp(name)

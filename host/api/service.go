@@ -50,6 +50,8 @@ type Service interface {
 	ImportUsers(ctx context.Context, in io.Reader, o ImportOptions, progress func(done, total int64)) (ImportResult, error)
 
 	Apps(ctx context.Context) ([]App, error)
+	// AppLabels are what Apps are called; nothing is counted for it.
+	AppLabels(ctx context.Context) ([]AppLabel, error)
 
 	Requests(ctx context.Context, f RequestFilter) (Listing[*host.UserProvisioningRequest], error)
 	CountRequests(ctx context.Context, f RequestFilter) (Count, error)
@@ -107,6 +109,9 @@ type App struct {
 	Config *host.UserProvisioningConfig `json:"config"`
 	AppStatus
 }
+
+// AppLabel is what an app is called.
+type AppLabel struct{ Name, Label string }
 
 // ImportOptions say how a file of users is taken in.
 type ImportOptions struct {

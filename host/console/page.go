@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/a-h/templ"
 
@@ -12,8 +13,7 @@ import (
 
 // Page is what the frame shows around the content of a page.
 type Page struct {
-	// Title says what the subject is; Sub, in one line, how it is. Neither is
-	// a person's where Private is not set.
+	// Title says what the subject is; Sub, in one line, how it is.
 	Title string
 	Sub   templ.Component
 	// Crumbs lead back to where one came from; the last one, without an Href, is
@@ -24,9 +24,6 @@ type Page struct {
 	// Actions are the buttons at the head of the page, the one thing to do next
 	// last.
 	Actions templ.Component
-	// Refresh is a path whose answer replaces the whole content while it is
-	// looked at; "" for a page that stays as it is.
-	Refresh string
 }
 
 // Crumb is a step on the way to a page.
@@ -73,7 +70,7 @@ type waiting struct {
 }
 
 func (c *console) frame(w http.ResponseWriter, r *http.Request) (frame, error) {
-	f := frame{Places: places, Who: access.SubjectOf(r.Context()), Actor: host.ActorOf(r.Context()), Version: c.Version, assets: c.assets, Flash: takeFlash(w, r)}
+	f := frame{Places: placesFor(r.Context()), Who: access.SubjectOf(r.Context()), Actor: host.ActorOf(r.Context()), Version: c.Version, assets: c.assets, Flash: takeFlash(w, r)}
 	var err error
 	f.Counts, err = c.counts(r.Context())
 	return f, err
@@ -103,7 +100,15 @@ func (c *console) mapPart(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return c.part(w, r, placesOf(frame{Places: places, Counts: counts}, r.URL.Query().Get("current")))
+	return c.live(w, r, seen(counts), livePlaces(frame{Places: placesFor(r.Context()), Counts: counts}, r.URL.Query().Get("current")))
+}
+
+// mapEvery is how often the map asks what waits.
+const mapEvery = "every 20s"
+
+// placesFor are those that who looks may go to.
+func placesFor(ctx context.Context) []place {
+	return slices.DeleteFunc(slices.Clone(places), func(p place) bool { return !mayOpen(ctx, "GET "+p.Href) })
 }
 
 // isBack tells whether a crumb is the last that leads somewhere: esc goes there.

@@ -173,7 +173,7 @@ func (c *console) labels(ctx context.Context) (labels, error) {
 	if !may(ctx, access.ViewSetup) {
 		return nil, nil
 	}
-	apps, err := c.Service.Apps(ctx)
+	apps, err := c.Service.AppLabels(ctx)
 	list := make(labels, len(apps))
 	for i, a := range apps {
 		list[i] = Option{a.Name, a.Label}
@@ -233,10 +233,14 @@ func (c *console) request(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if isPart(r) {
-		return c.live(w, r, p.Seen, requestBody(p))
+		return c.live(w, r, p.Seen, requestLive(p))
 	}
-	return c.show(w, r, Page{Title: whatIsAsked(p.Request, p.App), Sub: requestSub(p), Current: "requests", Actions: requestActions(p),
-		Crumbs: []Crumb{{"Requests", Path + "/requests"}, {Label: p.Name}}}, requestBody(p))
+	return c.show(w, r, p.page(), requestBody(p))
+}
+
+func (p requestPage) page() Page {
+	return Page{Title: whatIsAsked(p.Request, p.App), Sub: requestSub(p), Current: "requests", Actions: requestActions(p),
+		Crumbs: []Crumb{{"Requests", Path + "/requests"}, {Label: p.Name}}}
 }
 
 func (c *console) requestOf(ctx context.Context, name string) (p requestPage, err error) {

@@ -197,6 +197,12 @@ func (c *console) pages() map[string]handler {
 	return pages
 }
 
+// mayOpen tells whether who looks may have a page, be it for a single app.
+func mayOpen(ctx context.Context, route string) bool {
+	i := slices.IndexFunc(Rules, func(r access.Rule) bool { return r.Route == route })
+	return i >= 0 && Rules[i].Allows(access.SubjectOf(ctx), "")
+}
+
 // may tells whether who looks has all of some permissions, be it for a single
 // app: what they may not do is not shown. That they can't is up to [Rules].
 func may(ctx context.Context, list ...access.Permission) bool {

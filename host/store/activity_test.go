@@ -31,13 +31,14 @@ func TestWhatEndedIsCountedByTheHour(t *testing.T) {
 		insert("acme", host.Update, host.StateFailed, hour.Add(time.Hour), 5)
 		insert("acme", host.Update, host.StateCompleted, hour.Add(-time.Minute), 1) // before
 		insert("acme", host.Reconcile, host.StateCompleted, hour, 1)                // a run
-		insert("gone", host.Create, host.StateCompleted, hour, 1)                   // of no app
+		insert("gone", host.Create, host.StateCompleted, hour, 1)
 		require.NoError(t, s.View(ctx, func(tx *store.Tx) error {
 			list, err := tx.CountEnded(ctx, hour)
 			require.ElementsMatch(t, []store.EndedCount{
 				{AppName: "acme", Hour: hour, State: host.StateCompleted, Requests: 2},
 				{AppName: "acme", Hour: hour, State: host.StateCompleted, Tried: true, Requests: 1},
 				{AppName: "acme", Hour: hour.Add(time.Hour), State: host.StateFailed, Tried: true, Requests: 1},
+				{AppName: "gone", Hour: hour, State: host.StateCompleted, Requests: 1},
 			}, list)
 			return err
 		}))

@@ -238,7 +238,7 @@ INSERT INTO setting_generation VALUES (1, 0);
 CREATE TABLE connector_modules (
 	digest TEXT PRIMARY KEY, module {bytes} NOT NULL, signature TEXT NOT NULL, actor TEXT NOT NULL, created_date {time} NOT NULL
 )
-`, nil}, {22, "who may do what", accessTables, nil}, {23, "drafts of the wizard", wizardTable, nil}, {24, "calls that are done once", onceTable, nil}, {25, "listings in order, and their search", listingIndexes, accountSearch}, {26, "people are found by words", "", userSearch}}
+`, nil}, {22, "who may do what", accessTables, nil}, {23, "drafts of the wizard", wizardTable, nil}, {24, "calls that are done once", onceTable, nil}, {25, "listings in order, and their search", listingIndexes, accountSearch}, {26, "people are found by words", "", userSearch}, {27, "what ended, by its time", endedIndex, nil}}
 
 // appendOnly keeps what is in the audit trail: entries never change, and go only
 // where they lie behind the anchor, which, as the head, never goes back.
