@@ -187,16 +187,6 @@ func followingText(f *api.Following) string {
 	return listed(parts) + "."
 }
 
-func followingCount(f *api.Following) (n int64) {
-	if f == nil {
-		return 0
-	}
-	for _, one := range f.Counts {
-		n += one
-	}
-	return n
-}
-
 // runEnded says why there is nothing to review.
 func runEnded(r *host.UserProvisioningRequest) string {
 	switch r.State {
