@@ -69,7 +69,6 @@ type Events struct {
 	last      int64
 	kept      []numbered // the newest, for those who come back
 	begun     bool       // the source has; only Poll touches it
-	wake      chan struct{}
 }
 
 type numbered struct {

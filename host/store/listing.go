@@ -329,10 +329,7 @@ func (f RequestFilter) list() where {
 		w.among("app_name", f.Apps)
 	}
 	if f.Approval != "" {
-		w.and("approval_status = ?", string(f.Approval))
-		if f.Approval == host.ApprovalRequired {
-			f.States = []host.RequestState{host.StateNew}
-		}
+		w.and("approval_status = ?", string(f.Approval)) // and see states
 	}
 	switch {
 	case f.ApproverId != "" && len(f.ApproverGroups) > 0:
