@@ -409,6 +409,21 @@ type UserProvAccountStaging struct {
 	Partial    bool           `json:"Partial,omitempty"`
 	Change     string         `json:"Change,omitempty"`
 	Drift      []Difference   `json:"Drift,omitempty" bun:"type:json,nullzero"`
+	// DecisionId is of the last decision of a person, Undo how the account was before
+	// it.
+	DecisionId string      `json:"-" bun:",nullzero"`
+	Undo       *StagedUndo `json:"-" bun:"type:json,nullzero"`
+}
+
+// StagedUndo is what was said of a staged account before a person decided.
+type StagedUndo struct {
+	UserId     string       `json:",omitempty"`
+	LinkState  LinkState    `json:",omitempty"`
+	LinkReason string       `json:",omitempty"`
+	LinkRule   string       `json:",omitempty"`
+	LinkRank   int          `json:",omitempty"`
+	Decided    bool         `json:",omitempty"`
+	Drift      []Difference `json:",omitempty"`
 }
 
 // Candidate is a user whom an account may belong to.

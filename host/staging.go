@@ -21,6 +21,8 @@ type StagingFilter struct {
 	Drifted   bool
 	// Candidates chooses those that have candidates.
 	Candidates bool
+	// DecisionId chooses those whose last decision it is.
+	DecisionId string
 	// Query is part of an id, a username or an e-mail, or all of one with * for
 	// anything.
 	Query string

@@ -93,12 +93,12 @@ func (s service) Trends(context.Context) ([]api.Trend, error) {
 		return t
 	}
 	return []api.Trend{
-		level("queue", "Jobs that wait or run", false, func(one sample) float64 { return float64(one.queue) }),
+		level("queue", "Jobs waiting", false, func(one sample) float64 { return float64(one.queue) }),
 		rate("jobs", "Jobs worked", func(t own.Totals) float64 { return t.Jobs }),
-		rate("calls", "Calls of connectors", func(t own.Totals) float64 { return t.Calls }),
-		rate("failures", "Calls that failed", func(t own.Totals) float64 { return t.Failed }),
-		rate("callouts", "HTTP requests to apps", func(t own.Totals) float64 { return t.Callouts }),
-		level("memory", "Memory of the process", true, func(one sample) float64 { return float64(one.memory) }),
+		rate("calls", "Connector calls", func(t own.Totals) float64 { return t.Calls }),
+		rate("failures", "Failed calls", func(t own.Totals) float64 { return t.Failed }),
+		rate("callouts", "HTTP to apps", func(t own.Totals) float64 { return t.Callouts }),
+		level("memory", "Memory", true, func(one sample) float64 { return float64(one.memory) }),
 	}, nil
 }
 

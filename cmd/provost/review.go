@@ -306,7 +306,8 @@ func (s service) Decide(ctx context.Context, id string, d api.Decision) (*api.De
 	}
 	details := map[string]any{"verb": d.Verb}
 	r, err := s.actWith(ctx, host.AuditReconcileDecide, details, id, func(t tx, id string) (r *host.UserProvisioningRequest, err error) {
-		decision := reconcile.Decision{Verb: d.Verb, Accounts: d.Accounts, Score: d.Score,
+		got.Undo = host.NewID()
+		decision := reconcile.Decision{Id: got.Undo, Verb: d.Verb, Accounts: d.Accounts, Score: d.Score,
 			Filter: host.StagingFilter{LinkState: host.LinkState(d.State), Drifted: d.Drifted, Query: d.Query}}
 		if d.User != "" {
 			u, err := findUser(ctx, t.Tx, d.User)
@@ -317,6 +318,17 @@ func (s service) Decide(ctx context.Context, id string, d api.Decision) (*api.De
 		}
 		r, got.Accounts, err = s.reconcile.Decide(ctx, t, id, decision)
 		details["accounts"], details["user"], details["score"], details["all"], details["state"] = got.Accounts, decision.UserId, d.Score, d.All, d.State
+		return r, err
+	})
+	got.Request = api.Named(r)
+	return got, err
+}
+
+func (s service) UndoDecide(ctx context.Context, id, undo string) (*api.Decided, error) {
+	got, details := &api.Decided{}, map[string]any{"verb": "undo"}
+	r, err := s.actWith(ctx, host.AuditReconcileDecide, details, id, func(t tx, id string) (r *host.UserProvisioningRequest, err error) {
+		r, got.Accounts, err = s.reconcile.Undo(ctx, t, id, undo)
+		details["accounts"] = got.Accounts
 		return r, err
 	})
 	got.Request = api.Named(r)

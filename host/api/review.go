@@ -21,6 +21,9 @@ type ReviewService interface {
 	// Decide notes what a person says of accounts of the run, all of it or
 	// nothing.
 	Decide(ctx context.Context, requestID string, d Decision) (*Decided, error)
+	// UndoDecide takes a decision back, of each account that nobody has decided about
+	// since.
+	UndoDecide(ctx context.Context, requestID, undo string) (*Decided, error)
 	// Account finds an account by id or name (UPA-000042).
 	Account(ctx context.Context, id string) (*host.UserProvAccount, error)
 	// UsersWhere lists the users for whom an expression holds.
@@ -61,6 +64,8 @@ type Decision struct {
 type Decided struct {
 	Accounts int64    `json:"accounts"`
 	Request  *Request `json:"request"`
+	// Undo takes it back until the run is committed.
+	Undo string `json:"undo,omitempty" doc:"What takes it back, until the run is committed"`
 }
 
 func reviews(a huma.API, s ReviewService) {
@@ -103,6 +108,14 @@ func reviews(a huma.API, s ReviewService) {
 		Body Decision
 	}) (*body[*Decided], error) {
 		return answer(s.Decide(ctx, in.ID, in.Body))
+	})
+	huma.Post(a, "/api/v1/requests/{id}/review/undo", func(ctx context.Context, in *struct {
+		ByRun
+		Body struct {
+			Undo string `json:"undo" minLength:"1" maxLength:"64" doc:"As it was answered to the decision"`
+		}
+	}) (*body[*Decided], error) {
+		return answer(s.UndoDecide(ctx, in.ID, in.Body.Undo))
 	})
 	huma.Get(a, "/api/v1/accounts/{id}", func(ctx context.Context, in *struct {
 		ID string `path:"id" doc:"Id or name (UPA-000042)"`

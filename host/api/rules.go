@@ -124,6 +124,7 @@ var Rules = access.Rules{
 	{Route: "GET /api/v1/requests/{id}/missing", Need: view, Over: access.Objects},
 	{Route: "GET /api/v1/requests/{id}/gone", Need: view, Over: access.Objects},
 	{Route: "POST /api/v1/requests/{id}/review", Need: manageRequests, Over: access.Objects},
+	{Route: "POST /api/v1/requests/{id}/review/undo", Need: manageRequests, Over: access.Objects},
 
 	{Route: "GET /api/v1/plans", Need: view, Over: access.Objects},
 	{Route: "GET /api/v1/plans/{id}", Need: view, Over: access.Objects},

@@ -592,6 +592,13 @@ func (s scoped) Decide(ctx context.Context, id string, d Decision) (*Decided, er
 	return s.Service.Decide(ctx, id, d)
 }
 
+func (s scoped) UndoDecide(ctx context.Context, id, undo string) (*Decided, error) {
+	if _, _, err := s.request(ctx, id); err != nil {
+		return nil, err
+	}
+	return s.Service.UndoDecide(ctx, id, undo)
+}
+
 // mayAskOf is mayAsk about an app's accounts.
 func mayAskOf(ctx context.Context, app, question string) error {
 	if question == "" || readsOf(ctx, app) {

@@ -288,6 +288,7 @@ func (c *console) compared(ctx context.Context, a *host.UserProvAccount) ([]comp
 		}
 		list = append(list, v)
 		top, _, _ := strings.Cut(rule.Path, ".")
+		top, _, _ = strings.Cut(top, "[")
 		seen[rule.Path], seen[top] = true, true
 	}
 	for _, path := range slices.Sorted(maps.Keys(a.Attributes)) {

@@ -172,8 +172,13 @@ func accountsFound(n api.Count) string {
 	return count(n.N, "account", "")
 }
 
-func differText(n int) string {
-	if n == 0 {
+// differText says whether the values of an account are as they should be.
+func differText(p userAccount) string {
+	n := len(p.Drift)
+	switch {
+	case p.UserId == "":
+		return ""
+	case n == 0:
 		return "as they should be"
 	}
 	return count(n, "value differs", "values differ")

@@ -64,6 +64,17 @@ func (c *console) decidePlan(done string, do func(ctx context.Context, id string
 	}
 }
 
+// moves tells whether something happens to the plan by itself.
+func (p planPage) moves() bool { return p.State == host.PlanMaking || p.State == host.PlanReleased }
+
+// moving says how far it is.
+func (p planPage) moving() string {
+	if p.State == host.PlanMaking {
+		return "It is worked out what there is to do."
+	}
+	return number(p.Made+p.Refused) + " of " + count(p.total(), "change", "") + " have become requests."
+}
+
 // total counts the changes.
 func (p planPage) total() (n int64) {
 	for _, one := range p.Counts {

@@ -199,6 +199,7 @@ func (p progress) whole() int64 {
 func (c *console) reviewPages() map[string]handler {
 	return map[string]handler{
 		"POST " + Path + "/runs/{name}/decide": c.reviewDecide,
+		"POST " + Path + "/runs/{name}/undo":   c.reviewUndo,
 		"POST " + Path + "/runs/{name}/find":   c.reviewFind,
 		"POST " + Path + "/runs/{name}/people": c.reviewPeople,
 	}
@@ -241,7 +242,19 @@ func (c *console) reviewDecide(w http.ResponseWriter, r *http.Request) error {
 		return c.refused(w, r, to, err)
 	}
 	words := map[string]string{"link": "linked", "unlink": "linked to nobody", "ignore": "ignored"}
-	return c.done(w, r, to, Flash{Tone: "good", Text: count(got.Accounts, "account is ", "accounts are ") + words[verb] + " in this run. Nothing in the app has been changed."})
+	return c.done(w, r, to, Flash{Tone: "good", Text: count(got.Accounts, "account is ", "accounts are ") + words[verb] + " in this run. Nothing in the app has been changed.",
+		Undo: got.Undo, UndoAt: runPath(name, "undo"), Back: to})
+}
+
+// reviewUndo takes what a person said back.
+func (c *console) reviewUndo(w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("name")
+	to := back(r, runPath(name))
+	got, err := c.Service.UndoDecide(r.Context(), name, r.PostFormValue("undo"))
+	if err != nil {
+		return c.refused(w, r, to, err)
+	}
+	return c.done(w, r, to, Flash{Tone: "good", Text: count(got.Accounts, "account is ", "accounts are ") + "as the run had it."})
 }
 
 // reviewFind looks for accounts of a run.

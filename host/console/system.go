@@ -165,6 +165,8 @@ func measured(t api.Trend, v float64) string {
 	switch {
 	case t.Bytes:
 		return sizeText(v)
+	case t.PerSecond && v == 0:
+		return "0/s"
 	case t.PerSecond && v < 10:
 		return fmt.Sprintf("%.1f/s", v)
 	case t.PerSecond:

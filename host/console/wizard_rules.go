@@ -33,6 +33,7 @@ var wizardRules = access.Rules{
 	{Route: "POST /console/apps/{app}/wizard/linking/reject", Need: manageRequests, Over: access.App},
 
 	{Route: "POST /console/runs/{name}/decide", Need: manageRequests, Over: access.Objects},
+	{Route: "POST /console/runs/{name}/undo", Need: manageRequests, Over: access.Objects},
 	{Route: "POST /console/runs/{name}/find", Need: view, Over: access.Objects},
 	{Route: "POST /console/runs/{name}/people", Need: manageRequests, Over: access.Objects},
 }

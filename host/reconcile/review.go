@@ -29,6 +29,8 @@ const (
 // Decision is what a person says of accounts of a run that has been analyzed.
 // It counts with the commit, and later runs keep it.
 type Decision struct {
+	// Id names it, for [Engine.Undo].
+	Id   string
 	Verb string
 	// Accounts are ids of the target; without any, Filter chooses.
 	Accounts []string
@@ -82,6 +84,91 @@ func (e *Engine) Decide(ctx context.Context, tx Tx, id string, d Decision) (*hos
 		return nil, 0, err
 	}
 	return &next, v.done, e.log(ctx, tx, &next, "reviewed", v.text(), nil)
+}
+
+// Undo takes a decision back, of each account that nobody has decided about
+// since, and returns how many they are. It is a Conflict where somebody would
+// have two accounts then.
+func (e *Engine) Undo(ctx context.Context, tx Tx, id, decisionID string) (*host.UserProvisioningRequest, int64, error) {
+	r, err := tx.Request(ctx, id)
+	if err != nil {
+		return nil, 0, err
+	}
+	if r.Operation != host.Reconcile || r.State != host.StateAnalyzed {
+		return nil, 0, host.Errorf(host.Conflict, "%s is %s; what was decided counts", r.Name(), r.State)
+	}
+	// Nobody commits it meanwhile.
+	if err := tx.AdvanceRun(ctx, r.Id, r.State, r.ReconOffset, r.ReconOffset); err != nil {
+		return nil, 0, err
+	}
+	v := &review{engine: e, tx: tx, run: r, decision: Decision{Verb: "undo"}}
+	f := host.StagingFilter{RequestId: r.Id, DecisionId: decisionID, Limit: e.Batch}
+	for {
+		list, err := tx.StagedWhere(ctx, f)
+		if err != nil {
+			return nil, 0, err
+		}
+		if len(list) == 0 {
+			break
+		}
+		f.After = list[len(list)-1].Number
+		if err := v.undo(ctx, list); err != nil {
+			return nil, 0, err
+		}
+	}
+	if v.done == 0 {
+		return nil, 0, host.Errorf(host.Conflict, "there is nothing of that decision left to undo in %s", r.Name())
+	}
+	next := *r
+	if next.Summary, err = e.counts(ctx, tx, r); err != nil {
+		return nil, 0, err
+	}
+	if err := tx.UpdateRequest(ctx, &next, r.Attempt); err != nil {
+		return nil, 0, err
+	}
+	return &next, v.done, e.log(ctx, tx, &next, "reviewed", v.text(), nil)
+}
+
+// undo makes some accounts as they were before their last decision.
+func (v *review) undo(ctx context.Context, list []*host.UserProvAccountStaging) error {
+	ids := map[string]bool{}
+	for _, s := range list {
+		if s.Undo != nil && s.Undo.LinkState == host.Linked {
+			ids[s.Undo.UserId] = true
+		}
+	}
+	users, err := usersOf(ctx, v.tx, ids)
+	if err != nil {
+		return err
+	}
+	taken, err := v.taken(ctx, users)
+	if err != nil {
+		return err
+	}
+	var maybe []string
+	for _, s := range list {
+		before := s.Undo
+		if before == nil {
+			before = &host.StagedUndo{LinkState: host.Orphaned, LinkRank: rankRules}
+		}
+		if other := taken[before.UserId]; before.LinkState == host.Linked && other != "" && other != s.ExternalUserId {
+			return host.Errorf(host.Conflict, "whose %s was has account %s in this run by now; nothing was undone", s.ExternalUserId, other)
+		}
+		s.UserId, s.LinkState, s.LinkReason, s.LinkRule, s.LinkRank, s.Decided, s.Drift = before.UserId, before.LinkState, before.LinkReason, before.LinkRule, before.LinkRank, before.Decided, before.Drift
+		s.DecisionId, s.Undo = "", nil
+		if !s.Decided {
+			for _, c := range s.Candidates {
+				maybe = append(maybe, c.UserId)
+			}
+		}
+		if v.done++; v.done <= 10 {
+			v.names = append(v.names, s.ExternalUserId)
+		}
+	}
+	if err := v.tx.UpdateStaging(ctx, list); err != nil {
+		return err
+	}
+	return v.tx.MarkCandidates(ctx, v.run.Number, maybe)
 }
 
 // review is one decision while it is noted.
@@ -174,6 +261,7 @@ func (v *review) page(ctx context.Context, list []*host.UserProvAccountStaging) 
 		if !ok {
 			continue
 		}
+		before := &host.StagedUndo{UserId: s.UserId, LinkState: s.LinkState, LinkReason: s.LinkReason, LinkRule: s.LinkRule, LinkRank: s.LinkRank, Decided: s.Decided, Drift: s.Drift}
 		if v.decision.Verb == Link {
 			u := users[id]
 			if u == nil {
@@ -194,6 +282,7 @@ func (v *review) page(ctx context.Context, list []*host.UserProvAccountStaging) 
 			s.LinkState, s.Drift = host.Ignored, nil
 		}
 		s.LinkReason, s.LinkRule, s.LinkRank, s.Decided = by, "", rankDecided, true
+		s.DecisionId, s.Undo = v.decision.Id, before
 		decided = append(decided, s)
 		if v.done++; v.done <= 10 {
 			name := s.ExternalUserId

@@ -74,6 +74,57 @@ func TestAReviewLinksUnlinksAndIgnoresAndTheCommitKeepsIt(t *testing.T) {
 	})
 }
 
+func TestADecisionOfAReviewCanBeTakenBack(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.app(byName, bySound)
+		ada, grace := w.user("ada", named("Ada", "Lovelace")), w.user("grace", named("Grace", "Hopper"))
+		w.shows(found("1", "ada", called("Ada", "Lovelace")), found("2", "gh", called("Grace", "Hoper")), found("3", "backup"))
+		r := w.analyzed()
+		before, counted := w.staged(r), r.Summary
+		undo := func(decision string) (next *host.UserProvisioningRequest, n int64, err error) {
+			err = w.Update(w.t.Context(), func(tx reconcile.Tx) error {
+				next, n, err = w.engine.Undo(w.t.Context(), tx, r.Id, decision)
+				return err
+			})
+			return next, n, err
+		}
+
+		_, n, err := w.decide(r, reconcile.Decision{Id: "d1", Verb: reconcile.Ignore})
+		require.NoError(t, err)
+		require.EqualValues(t, 3, n)
+		require.Equal(t, host.Ignored, w.staged(r)["1"].LinkState)
+		next, n, err := undo("d1")
+		require.NoError(t, err)
+		require.EqualValues(t, 3, n)
+		require.Equal(t, before, w.staged(r), "as the rules had it, with its candidates and its drift")
+		require.Equal(t, counted, next.Summary, "whom it may be is undecided again")
+		_, _, err = undo("d1")
+		require.Equal(t, host.Conflict, host.CodeOf(err), "once")
+
+		// What somebody has decided since stays, and nobody gets two accounts.
+		_, _, err = w.decide(r, reconcile.Decision{Id: "d2", Verb: reconcile.Unlink, Accounts: []string{"1", "3"}})
+		require.NoError(t, err)
+		_, _, err = w.decide(r, reconcile.Decision{Id: "d3", Verb: reconcile.Link, Accounts: []string{"3"}, UserId: ada.Id})
+		require.NoError(t, err)
+		_, _, err = undo("d2")
+		require.Equal(t, host.Conflict, host.CodeOf(err))
+		require.ErrorContains(t, err, "has account 3 in this run")
+		_, _, err = undo("d3")
+		require.NoError(t, err)
+		require.Equal(t, []any{host.Orphaned, true}, []any{w.staged(r)["3"].LinkState, w.staged(r)["3"].Decided}, "what was said before it counts again")
+		_, n, err = undo("d2")
+		require.NoError(t, err)
+		require.EqualValues(t, 1, n)
+		require.Equal(t, ada.Id, w.staged(r)["1"].UserId)
+
+		_, _, err = w.decide(r, reconcile.Decision{Id: "d4", Verb: reconcile.Link, Accounts: []string{"2"}, UserId: grace.Id})
+		require.NoError(t, err)
+		w.committed(r)
+		_, _, err = undo("d4")
+		require.Equal(t, host.Conflict, host.CodeOf(err), "it counts")
+	})
+}
+
 func TestOfTwoAccountsThatAreLikeOneUserTheReviewLinksOne(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		w.app(bySound)

@@ -266,7 +266,7 @@ func (t *Tx) UpdateStaging(ctx context.Context, list []*host.UserProvAccountStag
 	if len(list) == 0 {
 		return nil
 	}
-	_, err := t.db.NewUpdate().Model(&list).Column("user_id", "link_state", "link_reason", "link_rule", "link_rank", "candidates", "decided", "drift", "user_prov_account_id").Bulk().Exec(ctx)
+	_, err := t.db.NewUpdate().Model(&list).Column("user_id", "link_state", "link_reason", "link_rule", "link_rank", "candidates", "decided", "drift", "user_prov_account_id", "decision_id", "undo").Bulk().Exec(ctx)
 	return err
 }
 
@@ -329,6 +329,9 @@ func (t *Tx) StagedWhere(ctx context.Context, f host.StagingFilter) ([]*host.Use
 	}
 	if f.Candidates {
 		q = q.Where("candidates IS NOT NULL")
+	}
+	if f.DecisionId != "" {
+		q = q.Where("decision_id = ?", f.DecisionId)
 	}
 	switch {
 	case strings.Contains(f.Query, "*"):

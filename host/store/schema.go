@@ -238,7 +238,11 @@ INSERT INTO setting_generation VALUES (1, 0);
 CREATE TABLE connector_modules (
 	digest TEXT PRIMARY KEY, module {bytes} NOT NULL, signature TEXT NOT NULL, actor TEXT NOT NULL, created_date {time} NOT NULL
 )
-`, nil}, {22, "who may do what", accessTables, nil}, {23, "drafts of the wizard", wizardTable, nil}, {24, "calls that are done once", onceTable, nil}, {25, "listings in order, and their search", listingIndexes, accountSearch}, {26, "people are found by words", "", userSearch}, {27, "what ended, by its time", endedIndex, nil}}
+`, nil}, {22, "who may do what", accessTables, nil}, {23, "drafts of the wizard", wizardTable, nil}, {24, "calls that are done once", onceTable, nil}, {25, "listings in order, and their search", listingIndexes, accountSearch}, {26, "people are found by words", "", userSearch}, {27, "what ended, by its time", endedIndex, nil}, {28, "decisions of a review can be taken back", `
+ALTER TABLE user_prov_account_stagings ADD COLUMN decision_id TEXT;
+ALTER TABLE user_prov_account_stagings ADD COLUMN undo {json};
+CREATE INDEX stagings_by_decision ON user_prov_account_stagings (decision_id, number) WHERE decision_id IS NOT NULL
+`, nil}}
 
 // appendOnly keeps what is in the audit trail: entries never change, and go only
 // where they lie behind the anchor, which, as the head, never goes back.
