@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
@@ -76,97 +78,114 @@ func TestEveryPageOfTheSetup(t *testing.T) {
 	}
 }
 
+// setupReader is a reader who ticks and types, too.
+type setupReader struct{ *reader }
+
+func newSetupReader(t *testing.T, s *scene) setupReader {
+	t.Helper()
+	r := newReader(t, s.url)
+	r.looksAt(views[0])
+	return setupReader{r}
+}
+
+func (r setupReader) ticks(name string) {
+	r.t.Helper()
+	r.do(chromedp.Click(`//input[@aria-label=`+quotedXPath("Choose "+name)+`]`, chromedp.NodeVisible))
+}
+
+func (r setupReader) types(into, text string) {
+	r.t.Helper()
+	r.do(chromedp.SendKeys(into, text, chromedp.NodeVisible))
+}
+
 // TestWhatIsPressedOnThePagesOfTheSetup goes through what can be done there, as a
 // person does.
 func TestWhatIsPressedOnThePagesOfTheSetup(t *testing.T) {
 	s := newScene(t)
-	r := newReader(t, s.url)
-	r.looksAt(looks[0])
-	tick := func(name string) {
-		r.do(chromedp.Click(`//input[@aria-label=`+quotedXPath("Choose "+name)+`]`, chromedp.NodeVisible))
-	}
-	find := func(in, text string) {
-		r.do(chromedp.SendKeys(in, text, chromedp.NodeVisible))
-	}
+	const find = `input[type="search"]`
 	state := func(name string) host.LinkState { return s.account("acme", name).LinkState }
 
-	// Many accounts at once, and back.
-	r.open("/console/apps/acme/accounts?state=orphaned")
-	tick("j.smith2")
-	tick("contractor.1987")
-	r.presses("Ignore")
-	r.sees("2 accounts are ignored.")
-	require.Equal(t, host.Ignored, state("contractor.1987"))
-	require.Equal(t, "/console/apps/acme/accounts?state=orphaned", r.at(), "one comes back to the same list")
-	r.presses("Undo")
-	r.sees("2 accounts are as before.")
-	require.Equal(t, host.Orphaned, state("contractor.1987"))
-	require.NotEmpty(t, s.account("acme", "j.smith2").Candidates, "whose it may be is known again")
-
-	// What is looked for stands in no address.
-	r.open("/console/apps/acme/accounts")
-	find(`input[name="find"]`, "contractor")
-	r.sees("1 account\n")
-	require.Equal(t, "/console/apps/acme/accounts", r.at())
-
-	// Look Up User.
-	r.open("/console/accounts/" + s.account("acme", "contractor.1987").Id)
-	find(`input[name="find"]`, "rebecca")
-	r.sees("Rebecca Refused")
-	r.do(chromedp.Click(`#people button`, chromedp.NodeVisible))
-	r.sees("1 account is linked.")
-	require.Equal(t, host.Linked, state("contractor.1987"))
-	r.presses("Undo")
-	r.sees("1 account is as before.")
-	require.Equal(t, host.Orphaned, state("contractor.1987"))
-
-	r.open("/console/accounts/" + s.account("acme", "grace.hopper@example.com").Id)
-	r.presses("Freeze")
-	r.presses("Freeze 1 account")
-	r.sees("The account is being frozen: UPR-")
-
-	// A credential step by step, the trail, the host.
-	r.open("/console/credentials/Acme_SCIM")
-	find(`input[name="path"]`, "Users")
-	r.presses("Test")
-	r.sees("Acme_SCIM works.")
-	r.open("/console/credentials/Slack_Prod")
-	r.presses("Test")
-	r.sees("Slack_Prod does not work")
-	r.open("/console/audit")
-	r.presses("Verify the trail")
-	r.sees("The trail is whole")
-	r.open("/console/system")
-	r.presses("Compare the files")
-	r.sees("Nothing: the files are what runs.")
-	r.presses("Look at everything")
-	r.sees("What the look at everything says")
-
-	// A run from its beginning to its commit.
-	r.open("/console/apps/acme")
-	r.presses("Collect and analyze")
-	r.sees("Review what was found")
-	run := s.run("acme", host.StateAnalyzed)
-	require.Equal(t, "/console/runs/"+run.Name(), r.at())
-	r.open("/console/runs/" + run.Name() + "?show=orphaned")
-	tick("contractor.1987")
-	r.do(chromedp.Click(`//footer//button[normalize-space(.)="Ignore"]`, chromedp.NodeVisible))
-	r.sees("1 account is ignored in this run.")
-	r.presses("Undo")
-	r.sees("1 account is as the run had it.")
-	r.presses("Dry run")
-	r.sees("What would be done")
-	r.presses("Commit")
-	r.do(chromedp.Click(`dialog[open] button.go`, chromedp.NodeVisible))
-	r.sees("Reconciled Acme")
-
-	// A plan is looked at, and thrown away.
-	r.presses("Acme")
-	r.presses("Dry run of all")
-	r.sees("Planned")
-	r.presses("Reject")
-	r.presses("Reject it")
-	r.sees("is rejected. Nothing of it was done.")
+	t.Run("many accounts at once, and back", func(t *testing.T) {
+		r := newSetupReader(t, s)
+		r.open("/console/apps/acme/accounts?state=orphaned")
+		r.ticks("j.smith2")
+		r.ticks("contractor.1987")
+		r.presses("Ignore")
+		r.sees("2 accounts are ignored.")
+		require.Equal(t, host.Ignored, state("contractor.1987"))
+		require.Equal(t, "/console/apps/acme/accounts?state=orphaned", r.at(), "one comes back to the same list")
+		r.presses("Undo")
+		r.sees("2 accounts are as before.")
+		require.Equal(t, host.Orphaned, state("contractor.1987"))
+		require.NotEmpty(t, s.account("acme", "j.smith2").Candidates, "whose it may be is known again")
+	})
+	t.Run("what is looked for stands in no address", func(t *testing.T) {
+		r := newSetupReader(t, s)
+		r.open("/console/apps/acme/accounts")
+		r.types(find, "contractor")
+		require.Eventually(t, func() bool {
+			text := r.text()
+			return strings.Contains(text, "contractor.1987") && !strings.Contains(text, "svc-backup")
+		}, 20*time.Second, 50*time.Millisecond)
+		require.Equal(t, "/console/apps/acme/accounts", r.at())
+	})
+	t.Run("an account", func(t *testing.T) {
+		r := newSetupReader(t, s)
+		r.open("/console/accounts/" + s.account("acme", "contractor.1987").Id)
+		r.types(find, "rebecca")
+		r.sees("Rebecca Refused")
+		r.do(chromedp.Click(`#people button`, chromedp.NodeVisible))
+		r.sees("1 account is linked.")
+		require.Equal(t, host.Linked, state("contractor.1987"))
+		r.presses("Undo")
+		r.sees("1 account is as before.")
+		require.Equal(t, host.Orphaned, state("contractor.1987"))
+		r.open("/console/accounts/" + s.account("acme", "grace.hopper@example.com").Id)
+		require.NotContains(t, r.text(), "Freeze", "the app does not let anybody be frozen")
+		r.presses("Update now")
+		r.sees("The values are sent again: UPR-")
+	})
+	t.Run("credentials, the trail, the host", func(t *testing.T) {
+		r := newSetupReader(t, s)
+		r.open("/console/credentials/Acme_SCIM")
+		r.types(`input[name="path"]`, "Users")
+		r.presses("Test")
+		r.sees("Acme_SCIM works.")
+		r.open("/console/audit")
+		r.presses("Verify the trail")
+		r.sees("The trail is whole")
+		r.open("/console/system")
+		r.presses("Compare the files")
+		r.sees("Nothing: the files are what runs.")
+	})
+	t.Run("a run from its beginning to its commit", func(t *testing.T) {
+		r := newSetupReader(t, s)
+		r.open("/console/apps/acme")
+		r.presses("Collect and analyze")
+		r.sees("Review what was found")
+		run := s.run("acme", host.StateAnalyzed)
+		require.Equal(t, "/console/runs/"+run.Name(), r.at())
+		r.open("/console/runs/" + run.Name() + "?show=orphaned")
+		r.ticks("contractor.1987")
+		r.do(chromedp.Click(`button[name="do"][value="ignore"]`, chromedp.NodeVisible))
+		r.sees("1 account is ignored in this run.")
+		r.presses("Undo")
+		r.sees("1 account is as the run had it.")
+		r.presses("Dry run")
+		r.sees("What would be done")
+		r.presses("Commit")
+		r.do(chromedp.Click(`dialog[open] button.go`, chromedp.NodeVisible))
+		r.sees("Reconciled Acme")
+	})
+	t.Run("a plan is looked at, and thrown away", func(t *testing.T) {
+		r := newSetupReader(t, s)
+		r.open("/console/apps/acme")
+		r.presses("Dry run of all")
+		r.sees("Planned")
+		r.presses("Reject")
+		r.presses("Reject it")
+		r.sees("is rejected. Nothing of it was done.")
+	})
 }
 
 func TestAccountsAreExportedFromTheConsole(t *testing.T) {

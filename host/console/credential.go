@@ -106,7 +106,11 @@ func (c *console) tryCredential(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if p.Tested, err = c.Service.TestCredential(ctx, name, "", strings.TrimSpace(r.PostFormValue("path"))); err != nil {
+	path := strings.TrimSpace(r.PostFormValue("path"))
+	if path != "" && !strings.HasPrefix(path, "/") {
+		path = "/" + path
+	}
+	if p.Tested, err = c.Service.TestCredential(ctx, name, "", path); err != nil {
 		if host.CodeOf(err) == host.Internal || host.CodeOf(err) == host.PermissionDenied {
 			return err
 		}
