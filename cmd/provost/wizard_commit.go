@@ -207,6 +207,9 @@ func (s service) finishWizard(ctx context.Context, d *host.WizardDraft) error {
 		}
 		_, err := s.noteInDraft(ctx, d.AppName, func(d *host.WizardDraft) { d.Committing, d.Problem = false, why })
 		return err
+	case run.State == host.StateAnalyzed && run.Quarantine != "": // a person must allow it, and commit again
+		_, err := s.noteInDraft(ctx, d.AppName, func(d *host.WizardDraft) { d.Committing = false })
+		return err
 	case run.State != host.StateCompleted:
 		return nil
 	}

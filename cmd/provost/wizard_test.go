@@ -290,12 +290,17 @@ func TestTheWizardGoesOnWhereItWasWhateverHappens(t *testing.T) {
 	r.presses("Commit 1 link")
 	r.sees("A threshold has stopped it")
 	r.pictures("wizard-7-threshold")
+	z.until("the end of the commit that was stopped", func() bool { return !z.wizard("acme").Committing })
 	r.presses("Allow it …")
 	r.do(chromedp.SendKeys("#allow-note", "it is a small app"))
 	r.presses("Allow these 3")
 	r.sees("It may be committed")
 	r.presses("Commit …")
 	r.presses("Commit 1 link")
+	z.until("the commit to begin", func() bool { return z.wizard("acme").Committing || z.wizard("acme").Mode == "live" })
+	require.NoError(t, z.process.Process.Kill()) // at no good moment
+	<-z.ended
+	z.start()
 	z.until("the app to be live", func() bool { return z.wizard("acme").Mode == "live" })
 	require.Zero(t, z.app.Created(), "it was not asked to do what follows")
 	for _, secret := range []string{oauthtest.ClientSecret, oauthtest.Password} {
