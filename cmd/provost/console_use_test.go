@@ -3,6 +3,8 @@ package main
 import (
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -169,6 +171,27 @@ func TestPeopleAreFoundAndDeactivatedInTheConsole(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, has.Apps, 2)
 	s.posts(t, "/console/people/found", url.Values{"q": {"lovelace"}}, http.StatusOK)
+}
+
+// A file of people is imported in the console: all of it, or nothing of it.
+func TestPeopleAreImportedInTheConsole(t *testing.T) {
+	s := newScene(t)
+	r := newReader(t, s.url)
+	imports := func(text string) {
+		file := filepath.Join(t.TempDir(), "people.csv")
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		r.open("/console/people")
+		r.do(chromedp.Click("details.card > summary", chromedp.NodeVisible))
+		r.do(chromedp.SetUploadFiles("#file", []string{file}))
+		r.presses("Import")
+	}
+	imports("Username,FirstName\nkatherine,Katherine\ndorothy\n")
+	r.sees("1 row is wrong, so nobody was imported. people.csv:3:")
+	imports("Username,FirstName,LastName\nkatherine,Katherine,Johnson\n")
+	r.sees("1 person came in, 0 updated, 0 as before.")
+	require.Equal(t, "/console/people", r.at())
+	_, err := s.User(t.Context(), "katherine")
+	require.NoError(t, err)
 }
 
 // TestWhatIsLiveKeepsTheFocus lets a request end while its list is looked at.

@@ -81,17 +81,46 @@ func (s service) mayCollect(ctx context.Context, d *host.WizardDraft, revision i
 
 // storeDraft makes the app a setting: live where it is already, else in preview.
 func (s service) storeDraft(ctx context.Context, d *host.WizardDraft) error {
-	values := maps.Clone(d.Values)
-	values["name"], values["mode"] = d.AppName, string(host.Preview)
-	if now := s.current.Load().config; modeOf(now, d.AppName) == string(host.Live) {
-		delete(values, "mode")
-	}
-	revision, err := s.putApp(ctx, d.AppName, values, d.Base)
+	revision, err := s.putApp(ctx, d.AppName, s.collectedAs(d), d.Base)
 	if err != nil {
 		return err
 	}
 	_, err = s.noteInDraft(ctx, d.AppName, func(d *host.WizardDraft) { d.Base = revision })
 	return err
+}
+
+// collectedAs is the app of a draft as it is collected.
+func (s service) collectedAs(d *host.WizardDraft) map[string]any {
+	values := maps.Clone(d.Values)
+	if values == nil {
+		values = map[string]any{}
+	}
+	values["name"], values["mode"] = d.AppName, string(host.Preview)
+	if now := s.current.Load().config; modeOf(now, d.AppName) == string(host.Live) {
+		delete(values, "mode")
+	}
+	return values
+}
+
+// staleDraft tells whether a draft is another by now than what its run collected
+// with, so that other things would follow than the review shows.
+func (s service) staleDraft(ctx context.Context, d *host.WizardDraft) (bool, error) {
+	if d.RunId == "" || d.Committing || declaredInFile(s.current.Load().config, d.AppName) != "" {
+		return false, nil
+	}
+	var now *host.Setting
+	err := s.store.View(ctx, func(t *store.Tx) (err error) { now, err = storedApp(ctx, t, d.AppName); return err })
+	if host.CodeOf(err) == host.NotFound {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	var stored map[string]any
+	if err := json.Unmarshal([]byte(now.Document), &stored); err != nil {
+		return false, err
+	}
+	return !same(stored, s.collectedAs(d)), nil
 }
 
 // putApp stores an app whose setting still has a revision, 0 for none, and
@@ -160,6 +189,11 @@ func (s service) CommitWizard(ctx context.Context, app string, c api.WizardCommi
 		return nil, err
 	case run == nil:
 		return nil, host.Errorf(host.Conflict, "%s was not collected yet", app)
+	}
+	if stale, err := s.staleDraft(ctx, d); err != nil {
+		return nil, err
+	} else if stale {
+		return nil, host.Errorf(host.Conflict, "the draft of %s was changed since it was collected: collect it again, and look at what would follow now", app)
 	}
 	_, err = s.act(ctx, host.AuditReconcileCommit, run.Id, func(t tx, id string) (*host.UserProvisioningRequest, error) {
 		r, err := s.reconcile.Commit(ctx, t, id)
@@ -290,7 +324,13 @@ func (s service) Following(ctx context.Context, id, after string, limit int) (ou
 		if err != nil || !done {
 			return err
 		}
-		return f.accounts(0)
+		if err := f.accounts(0); err != nil {
+			return err
+		}
+		if after == "" && out.After == "" { // all of it is here
+			f.count()
+		}
+		return nil
 	})
 	return out, err
 }
@@ -330,6 +370,16 @@ type following struct {
 	limit  int
 }
 
+// count counts what is there, where that is all: the summary knows nothing of
+// accounts whose people should have none.
+func (f *following) count() {
+	clear(f.out.Counts)
+	for _, c := range f.out.Changes {
+		f.out.Counts[string(c.Operation)]++
+	}
+	f.out.Stopped = plan.Exceeds(f.policy.Thresholds, f.out.Counts, f.out.Accounts)
+}
+
 // missing is for the people without an account; done where there is room for
 // more.
 func (f *following) missing(after string) (done bool, err error) {
@@ -364,10 +414,14 @@ func (f *following) missing(after string) (done bool, err error) {
 	return true, nil
 }
 
+// mostLookedAt bounds the accounts that a page looks at, as it may be that little
+// follows for many.
+const mostLookedAt, batchLookedAt = 5000, 500
+
 // accounts is for the accounts that were collected, until the page is full.
 func (f *following) accounts(after int64) error {
-	for {
-		list, err := f.t.StagedWhere(f.ctx, host.StagingFilter{RequestId: f.r.Id, After: after, Limit: f.limit})
+	for range mostLookedAt / batchLookedAt {
+		list, err := f.t.StagedWhere(f.ctx, host.StagingFilter{RequestId: f.r.Id, After: after, Limit: batchLookedAt})
 		if err != nil {
 			return err
 		}
@@ -395,8 +449,10 @@ func (f *following) accounts(after int64) error {
 				return nil
 			}
 		}
-		if len(list) < f.limit {
+		if len(list) < batchLookedAt {
 			return nil
 		}
 	}
+	f.out.After = fmt.Sprintf("account:%d", after)
+	return nil
 }

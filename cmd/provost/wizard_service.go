@@ -139,6 +139,11 @@ func (s service) shownWizard(ctx context.Context, d *host.WizardDraft) (*api.Wiz
 	cfg := s.current.Load().config
 	w := &api.Wizard{App: d.AppName, Revision: d.Revision, Values: d.Values, DeclaredIn: declaredInFile(cfg, d.AppName),
 		Committing: d.Committing, Problem: d.Problem, ChangedBy: d.Actor, Changes: d.Changes}
+	stale, err := s.staleDraft(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	w.Stale = stale
 	if !d.ChangedDate.IsZero() {
 		w.ChangedDate = &d.ChangedDate
 	}

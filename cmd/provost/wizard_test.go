@@ -125,14 +125,14 @@ func TestTheWizardLeadsFromNothingToAnAppThatIsLive(t *testing.T) {
 	r.sees("does not work yet")
 	r.pictures("wizard-3-credential-wrong")
 	require.NotContains(t, r.html(), "canary", "a secret is shown nowhere")
-	r.presses("OAuth 2.0, client credentials")
-	r.sees("Client secret")
-	r.fill(map[string]string{"name": "Acme_2", "endpoint": z.provider.URL + "/api", "in.issuer": z.provider.URL, "in.client_id": oauthtest.ClientID, "in.client_secret": oauthtest.ClientSecret})
+	r.presses("Give Acme anew")
+	r.sees("Acme anew")
+	r.fill(map[string]string{"in.issuer": z.provider.URL, "in.client_id": oauthtest.ClientID, "in.client_secret": oauthtest.ClientSecret})
 	r.presses("Store it")
-	r.sees("Acme_2 is stored")
+	r.sees("Acme is stored")
 	r.fill(map[string]string{"probe": "/Users"})
 	r.presses("Test the sign-in")
-	r.sees("Acme_2 works.")
+	r.sees("Acme works.")
 	r.pictures("wizard-3-credential")
 	r.presses("Continue")
 
@@ -190,6 +190,15 @@ func (z *wizarding) save(app, step string, in api.WizardSave) (w api.Wizard, err
 	require.True(z.t, ok)
 	defer c.close(z.t.Context())
 	return w, c.do(z.t.Context(), http.MethodPut, "/api/v1/apps/"+app+"/wizard/"+step, nil, in, &w)
+}
+
+// post is what a script asks for.
+func (z *wizarding) post(path string, in any) error {
+	z.t.Helper()
+	c, ok := socketClient(filepath.Join(z.dir, "data", "provost.sock"))
+	require.True(z.t, ok)
+	defer c.close(z.t.Context())
+	return c.do(z.t.Context(), http.MethodPost, path, nil, in, &struct{}{})
 }
 
 func (z *wizarding) restart() {
@@ -285,6 +294,24 @@ func TestTheWizardGoesOnWhereItWasWhateverHappens(t *testing.T) {
 	r.sees("Nothing in Acme Ltd has been changed")
 	z.restart()
 	r.open("/console/apps/acme/wizard")
+	r.sees("Nothing in Acme Ltd has been changed")
+
+	// What was reviewed is what is committed: a draft that was changed since is
+	// collected again.
+	scoped := map[string]any{"label": "Acme Ltd", "scope": `user.Department == "Research"`}
+	_, err = z.save("acme", "app", api.WizardSave{Revision: z.wizard("acme").Revision, Values: map[string]any{"label": "Acme Ltd", "scope": nil}})
+	require.NoError(t, err)
+	require.ErrorContains(t, z.post("/api/v1/apps/acme/wizard/commit", api.WizardCommit{}), "was changed since it was collected")
+	r.open("/console/apps/acme/wizard")
+	r.sees("Something was changed since these accounts were collected")
+	r.presses("Collect and analyze")
+	r.sees("Nobody gets an account here but whom you assign the app")
+	r.sees("Nothing would be changed in the app.") // though values differ: it is nobody's business
+	_, err = z.save("acme", "app", api.WizardSave{Revision: z.wizard("acme").Revision, Values: scoped})
+	require.NoError(t, err)
+	r.open("/console/apps/acme/wizard")
+	r.presses("Collect and analyze")
+	r.seesNoMore("Something was changed since")
 	r.sees("Nothing in Acme Ltd has been changed")
 	r.presses("Commit …")
 	r.presses("Commit 1 link")

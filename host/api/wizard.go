@@ -43,6 +43,9 @@ type Wizard struct {
 	DeclaredIn string `json:"declaredIn,omitempty"`
 	// Run is the name of the run that the wizard began.
 	Run string `json:"run,omitempty"`
+	// Stale: the draft was changed since the run began. It must be collected anew
+	// before it can be committed.
+	Stale bool `json:"stale,omitempty"`
 	// Committing: the run is being committed, and the app goes live at its end.
 	// Problem is why it did not.
 	Committing bool   `json:"committing,omitempty"`

@@ -73,7 +73,7 @@ const mostFormBytes = 1 << 20
 
 // mostOf bounds what is sent to a route, in bytes.
 func mostOf(route string) int64 {
-	if route == uploadRoute || route == connectorUploadRoute {
+	if route == uploadRoute || route == connectorUploadRoute || route == peopleImportRoute {
 		return mostUploadBytes
 	}
 	return mostFormBytes

@@ -780,7 +780,7 @@ func triedCredential(p credentialPage) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		if p.Tested == nil && p.Failed == "" {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 63, "<div class=\"in sub\">A test does step by step what a request does: it finds the secret and the host, connects, signs in and reads. Nothing in the app is changed.</div>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 63, "<p class=\"in sub\">A test does step by step what a request does: it finds the secret and the host, connects, signs in and reads. Nothing in the app is changed.</p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -72,8 +72,11 @@ func (h *hourBar) draw(i int, most int64) {
 }
 
 // said is the day in words.
+// none: no request has ended.
+func (d day) none() bool { return d.Completed+d.Failed == 0 }
+
 func (d day) said() string {
-	if d.Completed+d.Failed == 0 {
+	if d.none() {
 		return "No request has ended in the last 24 hours."
 	}
 	parts := []string{count(d.Completed, "request", "") + " completed"}

@@ -22,6 +22,8 @@ type home struct {
 	More int
 	Apps []appRow
 	Day  day
+	// AnyPeople: somebody is here. It is asked where there is no app yet.
+	AnyPeople bool
 }
 
 // stopped is a batch of changes that passed a threshold: a plan, or a run.
@@ -72,6 +74,13 @@ func (c *console) homeOf(ctx context.Context) (h home, err error) {
 	}
 	if h.Apps, err = c.appRows(ctx, waits); err != nil {
 		return h, err
+	}
+	if len(h.Apps) == 0 {
+		someone, err := c.Service.Users(ctx, api.UserFilter{Paging: api.Paging{Limit: 1}})
+		if err != nil {
+			return h, err
+		}
+		h.AnyPeople = len(someone.Rows) > 0
 	}
 	notices, err := c.Service.Notices(ctx, time.Time{})
 	if err != nil {
@@ -168,9 +177,20 @@ func (h *home) label(app string) string {
 
 func (h *home) count() int { return len(h.Stopped) + len(h.Needs) + h.More }
 
+// peopleFirst is the way to the people, for one who has no app yet.
+func peopleFirst(h home) string {
+	if h.AnyPeople {
+		return "See them"
+	}
+	return "Import people"
+}
+
 func homeTitle(h home) string {
 	switch n := h.count(); n {
 	case 0:
+		if len(h.Apps) == 0 && h.Day.none() {
+			return "Welcome"
+		}
 		return "Nothing needs a person"
 	case 1:
 		return "One thing needs a person"

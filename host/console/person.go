@@ -3,10 +3,15 @@ package console
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/access"
@@ -22,6 +27,9 @@ type people struct {
 	Next  string
 	Later bool
 }
+
+// none: there is nobody at all.
+func (p people) none() bool { return len(p.Rows) == 0 && p.Query == "" && p.Active == "" && !p.Later }
 
 // activeOptions are the choices of people by whether they are active.
 var activeOptions = []Option{{"", "Everybody"}, {"true", "Active"}, {"false", "Inactive"}}
@@ -44,6 +52,68 @@ func (c *console) found(w http.ResponseWriter, r *http.Request) error {
 		return c.part(w, r, peopleTable(found))
 	}
 	return c.showPeople(w, r, found)
+}
+
+// peopleImportRoute takes a file of people.
+const peopleImportRoute = "POST " + Path + "/people/import"
+
+// importPeople imports a file of people: all of it, or nothing of it.
+func (c *console) importPeople(w http.ResponseWriter, r *http.Request) error {
+	parts, err := r.MultipartReader()
+	if err != nil {
+		return host.Errorf(host.InvalidInput, "the form can't be read: %v", err)
+	}
+	for {
+		part, err := parts.NextPart()
+		if errors.Is(err, io.EOF) {
+			return c.refused(w, r, Path+"/people", &host.Error{Code: host.InvalidInput, Message: "no file was chosen"})
+		}
+		if err != nil {
+			return err
+		}
+		if part.FormName() != "file" || part.FileName() == "" {
+			continue
+		}
+		name := filepath.Base(part.FileName())
+		done, err := c.Service.ImportUsers(r.Context(), part, api.ImportOptions{Name: name, Format: formatOf(name)}, nil)
+		if err != nil {
+			return c.refused(w, r, Path+"/people", importProblem(err, done))
+		}
+		return c.done(w, r, Path+"/people", Flash{Tone: "good", Text: importedText(done)})
+	}
+}
+
+// formatOf is the format of a file of people by its name; CSV where it says none.
+func formatOf(name string) string {
+	switch strings.ToLower(filepath.Ext(name)) {
+	case ".json":
+		return "json"
+	case ".jsonl", ".ndjson":
+		return "jsonl"
+	default:
+		return "csv"
+	}
+}
+
+// mostWrong is how many rows that are wrong are told of.
+const mostWrong = 3
+
+// importProblem says why nobody was imported, with the first rows that are wrong.
+func importProblem(err error, done api.ImportResult) error {
+	if len(done.Errors) == 0 {
+		return err
+	}
+	text := count(done.Refused, "row is wrong", "rows are wrong") + ", so nobody was imported. " + strings.Join(done.Errors[:min(len(done.Errors), mostWrong)], "; ")
+	return &host.Error{Code: host.CodeOf(err), Message: text}
+}
+
+// importedText says what an import did.
+func importedText(done api.ImportResult) string {
+	text := fmt.Sprintf("%s came in, %s updated, %s as before.", count(done.Created, "person", "people"), number(done.Updated), number(done.Unchanged))
+	if done.Requests > 0 {
+		text += " " + count(done.Requests, "request was", "requests were") + " made of it."
+	}
+	return text
 }
 
 func (c *console) showPeople(w http.ResponseWriter, r *http.Request, found people) error {

@@ -42,6 +42,7 @@ var Rules = append(access.Rules{
 
 	{Route: "GET /console/people", Need: view, Over: access.Objects},
 	{Route: "POST /console/people/found", Need: view, Over: access.Objects},
+	{Route: peopleImportRoute, Need: manageRequests},
 	{Route: "GET /console/people/{id}", Need: view, Over: access.Objects},
 	{Route: "GET /console/people/{id}/deactivate", Need: manageRequests},
 	{Route: "POST /console/people/{id}/deactivate", Need: manageRequests},
@@ -124,6 +125,7 @@ func (c *console) pages() map[string]handler {
 
 		"GET /console/people":                  c.people,
 		"POST /console/people/found":           c.found,
+		peopleImportRoute:                      c.importPeople,
 		"GET /console/people/{id}":             c.person,
 		"GET /console/people/{id}/deactivate":  c.whatFollows(false),
 		"POST /console/people/{id}/deactivate": c.follow(false),

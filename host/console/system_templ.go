@@ -48,9 +48,9 @@ func systemSub(p systemPage) templ.Component {
 			}
 		}
 		var templ_7745c5c3_Var2 string
-		templ_7745c5c3_Var2, templ_7745c5c3_Err = templ.JoinStringErrs(" Provost " + p.Version + " on " + p.Host + ", running since ")
+		templ_7745c5c3_Var2, templ_7745c5c3_Err = templ.JoinStringErrs(" Provost " + p.Version + " on " + p.Host + ", started ")
 		if templ_7745c5c3_Err != nil {
-			return templ.Error{Err: templ_7745c5c3_Err, FileName: `system.templ`, Line: 11, Col: 65}
+			return templ.Error{Err: templ_7745c5c3_Err, FileName: `system.templ`, Line: 11, Col: 59}
 		}
 		_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var2))
 		if templ_7745c5c3_Err != nil {

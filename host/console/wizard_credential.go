@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"maps"
 	"net/http"
 	"net/url"
@@ -98,6 +99,9 @@ type credentialsView struct {
 	Fields  []Field
 	Problem string
 	Open    bool
+	// MayAnew: the chosen one may be given anew. Anew: the form does that, and
+	// makes no other.
+	MayAnew, Anew bool
 }
 
 type credentialChoice struct {
@@ -136,6 +140,11 @@ func (c *console) credentialStepWith(r *http.Request, v wizardView, kind string,
 		kind = view.Wants[0]
 	}
 	view.New = signInKindOf(kind)
+	view.MayAnew = view.Chosen != nil && c.revisionAnew(r.Context(), v, view.Chosen.Credential) > 0
+	if form == nil && view.MayAnew && r.URL.Query().Has("anew") {
+		view.Anew = true
+		form = url.Values{"name": {chosen}, "endpoint": {view.Chosen.Endpoint}}
+	}
 	view.Fields = credentialInputs(view.New, v.App, form, problem)
 	return wizardCredential(view), nil
 }
@@ -211,7 +220,10 @@ func (c *console) credentialNew(w http.ResponseWriter, r *http.Request) error {
 	}
 	k := signInKindOf(r.PostForm.Get("kind"))
 	name, document := credentialDocument(k, r.PostForm)
-	err = c.put(r.Context(), "credentials", name, document, 0)
+	revision, err := c.credentialRevision(r.Context(), v, name)
+	if err == nil {
+		err = c.put(r.Context(), "credentials", name, document, revision)
+	}
 	switch code := host.CodeOf(err); {
 	case code == host.Internal || code == host.PermissionDenied:
 		return err
@@ -226,6 +238,39 @@ func (c *console) credentialNew(w http.ResponseWriter, r *http.Request) error {
 		return c.refused(w, r, wizardPath(v.App, v.At), err)
 	}
 	return c.done(w, r, wizardPath(v.App, v.At), Flash{Tone: "good", Text: name + " is stored, with its secret sealed. Try it before you continue."})
+}
+
+// credentialRevision is the revision of the credential that a new one replaces,
+// 0 where none has its name. The one that the draft has may be given anew;
+// others are not overwritten.
+func (c *console) credentialRevision(ctx context.Context, v wizardView, name string) (int64, error) {
+	list, err := c.Service.Credentials(ctx)
+	if err != nil {
+		return 0, err
+	}
+	i := slices.IndexFunc(list, func(one api.Credential) bool { return one.Name == name })
+	if i < 0 {
+		return 0, nil
+	}
+	if revision := c.revisionAnew(ctx, v, list[i]); revision > 0 {
+		return revision, nil
+	}
+	return 0, host.Errorf(host.Conflict, "there is a credential %s already: choose another name, or take that one above", name)
+}
+
+// revisionAnew is the revision of a credential that the draft has and that may be
+// given anew, 0 where that is not for the wizard: a live app uses it, or another,
+// or a file declares it.
+func (c *console) revisionAnew(ctx context.Context, v wizardView, one api.Credential) int64 {
+	others := slices.ContainsFunc(one.Apps, func(app string) bool { return app != v.App || v.Mode == "live" })
+	if others || v.ReadOnly() || one.Name != text(v.Values, "credential", "") {
+		return 0
+	}
+	s, err := c.Service.Setting(ctx, "credentials", one.Name)
+	if err != nil { // who may not see it may not change it
+		return 0
+	}
+	return s.Revision
 }
 
 // credentialDocument is the entry of the configuration that a form makes.
@@ -364,6 +409,31 @@ func interactive(c api.Credential) bool {
 	return c.Wants != "" || len(c.Authorizations) > 0 || strings.Contains(c.Protocol, "authorization_code") || strings.Contains(c.Protocol, "device_code")
 }
 
+// anewHref leads to the form that gives the chosen credential anew.
+func (v credentialsView) anewHref() string {
+	return wizardPath(v.App, v.At) + "?anew&new=" + url.QueryEscape(v.Chosen.Protocol) + "#new"
+}
+
+func newCredentialTitle(v credentialsView) string {
+	switch {
+	case v.Anew:
+		return v.Chosen.Name + " anew"
+	case len(v.Choices) == 0:
+		return "A named credential"
+	default:
+		return "Another named credential"
+	}
+}
+
+// signInLabels are the sign-ins by the words of their forms.
+func signInLabels(names []string) []string {
+	var list []string
+	for _, name := range names {
+		list = append(list, protocolLabel(name))
+	}
+	return list
+}
+
 func testClass(s api.TestStep) string {
 	if s.OK {
 		return "ok"
@@ -381,6 +451,12 @@ func testSummary(name string, steps []api.TestStep) string {
 	return name + " works."
 }
 
+// protocolLabel is a sign-in in the words of its form.
 func protocolLabel(protocol string) string {
+	for _, k := range signInKinds {
+		if k.Name == protocol {
+			return k.Label
+		}
+	}
 	return strings.ReplaceAll(strings.ReplaceAll(protocol, "oauth2", "OAuth 2.0"), "_", " ")
 }

@@ -76,9 +76,13 @@ func (c *console) linkingOf(r *http.Request, v wizardView) (view linkingView, er
 	if view.Review, err = c.review(r, view.Run, v.Label, wizardPath(v.App, v.At)); err != nil {
 		return view, err
 	}
-	view.Following, err = c.Service.Following(ctx, view.Run.Id, "", 1)
+	view.Following, err = c.Service.Following(ctx, view.Run.Id, "", mostCounted)
 	return view, err
 }
+
+// mostCounted is how many changes are counted one by one; of more, the run's own
+// counts are shown.
+const mostCounted = 500
 
 func lines(list []string) string { return textLines(map[string]any{"x": list}, "x") }
 
@@ -165,6 +169,11 @@ func (c *console) wizardDecideRun(w http.ResponseWriter, r *http.Request, do fun
 		return c.refused(w, r, wizardPath(v.App, v.At), err)
 	}
 	return c.done(w, r, wizardPath(v.App, v.At), Flash{Tone: "good", Text: told})
+}
+
+// ForNobody: the draft gives an account to nobody whom the app is not assigned.
+func (v linkingView) ForNobody() bool {
+	return textLines(v.Values, "profiles") == "" && textLines(v.Values, "permission_sets") == "" && text(v.Values, "scope", "") == ""
 }
 
 // followingText says in a sentence what would follow.

@@ -622,7 +622,7 @@ func wizardAppFields(v wizardView) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 48, "<h2 class=\"part\">Who gets an account</h2><p class=\"sub\">Whoever is assigned the app, and besides:</p>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 48, "<h2 class=\"part\">Who gets an account</h2><p class=\"sub\">Whoever is assigned the app, one by one, and besides those who are named here. With all three empty, nobody else. To begin with everybody who is active: <span class=\"mono\">user.IsActive</span> in the last.</p>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
