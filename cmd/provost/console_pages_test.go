@@ -179,6 +179,9 @@ func TestWhatIsPressedOnThePagesOfTheSetup(t *testing.T) {
 		r.sees("1 account is as the run had it.")
 		r.presses("Dry run")
 		r.sees("What would be done")
+		r.presses("Commit")
+		r.do(chromedp.Click(`dialog[open] button.go`, chromedp.NodeVisible))
+		r.sees("A threshold has stopped this run") // it misses the accounts that the scene has without its app
 	})
 	t.Run("a plan is looked at, and thrown away", func(t *testing.T) {
 		r := newSetupReader(t, s)
