@@ -99,6 +99,10 @@ func (r *reader) text() string {
 	return text
 }
 
+// swapped waits until htmx listens to what it has put into the page, sooner than
+// a person could type.
+var swapped = chromedp.WaitNotPresent(".htmx-added, .htmx-settling, .htmx-swapping")
+
 // sees waits until something is to be read on the page.
 func (r *reader) sees(what string) {
 	r.t.Helper()

@@ -157,7 +157,7 @@ func TestTheWizardLeadsFromNothingToAnAppThatIsLive(t *testing.T) {
 	require.Zero(t, z.app.Created())
 
 	// Whom no rule has found is linked by hand.
-	r.do(chromedp.Click(`[aria-label="Look up a person for g.hopper"]`, chromedp.NodeVisible), chromedp.WaitVisible("#who"), chromedp.SendKeys("#who", "grace"))
+	r.do(chromedp.Click(`[aria-label="Look up a person for g.hopper"]`, chromedp.NodeVisible), chromedp.WaitVisible("#who"), swapped, chromedp.SendKeys("#who", "grace"))
 	r.sees("Admiral")
 	r.pictures("wizard-7-look-up")
 	r.do(chromedp.Click(`[aria-label="Link to Grace Hopper"]`, chromedp.NodeVisible))
