@@ -129,6 +129,7 @@ func (d *daemon) identified(next http.Handler) http.Handler {
 			set, err = d.gate.IsSetUp(r.Context())
 		}
 		switch {
+		case err != nil && isProbe(r.URL.Path): // how we are is told without the database, too
 		case err != nil:
 			api.Refuse(w, r, err)
 			return
@@ -146,9 +147,11 @@ func (d *daemon) identified(next http.Handler) http.Handler {
 	})
 }
 
+func isProbe(path string) bool { return path == "/healthz" || path == "/readyz" }
+
 // isWayIn tells whether a path is there for those who can't sign in yet.
 func isWayIn(path string) bool {
-	return path == "/healthz" || path == "/readyz" || path == "/console/setup" || strings.HasPrefix(path, "/console/assets/")
+	return isProbe(path) || path == "/console/setup" || strings.HasPrefix(path, "/console/assets/")
 }
 
 // fromThisMachine tells whether a request comes from this machine and was meant

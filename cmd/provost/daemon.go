@@ -407,7 +407,8 @@ func (d *daemon) handler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if access.SubjectOf(r.Context()) == nil {
-			w = statusOnly{w} // the reasons are for those who are known
+			api.ReadinessPage(silent{service{d}})(w, r) // the reasons are for those who are known
+			return
 		}
 		d.ready(w, r)
 	})

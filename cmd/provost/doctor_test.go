@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/provosthq/provost/host/access"
 	"github.com/provosthq/provost/host/api"
 	"github.com/provosthq/provost/host/store/storetest"
 	"github.com/provosthq/provost/plugins/mock/target"
@@ -151,7 +152,8 @@ func TestADaemonWhoseDatabaseIsAwayIsNotReady(t *testing.T) {
 	s := approvalHost(t, "sqlite://"+filepath.Join(t.TempDir(), "p.db"))
 	answer := func() (int, api.Readiness) {
 		w := httptest.NewRecorder()
-		s.handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+		known := access.WithSubject(t.Context(), access.Everything(access.Owner, "owner"))
+		s.handler().ServeHTTP(w, httptest.NewRequestWithContext(known, http.MethodGet, "/readyz", nil))
 		var r api.Readiness
 		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &r))
 		require.Equal(t, "application/json", w.Header().Get("Content-Type"))
@@ -171,6 +173,14 @@ func TestADaemonWhoseDatabaseIsAwayIsNotReady(t *testing.T) {
 	w := httptest.NewRecorder()
 	s.handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/healthz", nil))
 	require.Equal(t, http.StatusOK, w.Code, "it is alive all the same")
+
+	// Nor does an address need the database to say so, though not why.
+	for path, want := range map[string]int{"/healthz": http.StatusOK, "/readyz": http.StatusServiceUnavailable} {
+		w := httptest.NewRecorder()
+		s.fromOutside().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://127.0.0.1"+path, nil))
+		require.Equal(t, want, w.Code, path)
+		require.NotContains(t, w.Body.String(), "database")
+	}
 }
 
 func mustJSON(t *testing.T, v any) string {

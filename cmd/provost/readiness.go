@@ -27,6 +27,13 @@ const (
 // ready answers a probe.
 func (d *daemon) ready(w http.ResponseWriter, r *http.Request) { api.ReadinessPage(service{d})(w, r) }
 
+// silent tells whether the daemon is ready, and not why.
+type silent struct{ service }
+
+func (s silent) Readiness(ctx context.Context) api.Readiness {
+	return api.Readiness{Status: s.service.Readiness(ctx).Status, Checks: []api.Check{}}
+}
+
 // Readiness looks at what can be seen at once. What only some of the work needs
 // is a warning: were every daemon taken out of service for one connector, the
 // others would not be served either.

@@ -30,8 +30,9 @@ func everything(t testing.TB, o metrics.Options) (*prometheus.Registry, *metrics
 		o.State = func(context.Context) (metrics.State, error) {
 			return metrics.State{
 				Instances: map[string]metrics.Instances{"scim": {All: 3, Idle: 2, Waiting: 1, Waits: 4, Refusals: 5, Resets: 6, ResetTime: time.Second}}, SandboxBytes: 7,
-				Loaded: []metrics.Loaded{{Connector: "scim", Version: "1.0.0", Digest: "9f2c", At: at, Refused: true}, {Connector: "broken", Refused: true}},
-				Pools:  map[string]metrics.Pool{"write": {Open: 1, InUse: 1, Most: 1, Waits: 2, Waited: time.Second}},
+				Loaded:       []metrics.Loaded{{Connector: "scim", Version: "1.0.0", Digest: "9f2c", At: at, Refused: true}, {Connector: "broken", Refused: true}},
+				DroppedLines: map[string]int64{"scim": 3},
+				Pools:        map[string]metrics.Pool{"write": {Open: 1, InUse: 1, Most: 1, Waits: 2, Waited: time.Second}},
 			}, nil
 		}
 	}
@@ -59,6 +60,7 @@ func everything(t testing.TB, o metrics.Options) (*prometheus.Registry, *metrics
 	m.Callout(metrics.Callout{Credential: "Acme", Method: "POST", Status: 201, RequestID: host.NewID(), Took: time.Millisecond, SignIn: 1, Wait: 2, Retries: 1, Sent: 10, Received: 20})
 	m.Callout(metrics.Callout{Credential: "Acme", Method: "BREW"})
 	m.TokenRefresh("Acme", "ok")
+	m.Sent("webhook", "ok")
 	m.Attempt("acme", host.Create, "pending", host.NewID())
 	done := at.Add(90 * time.Second)
 	m.RequestEnded(&host.UserProvisioningRequest{Id: host.NewID(), AppName: "acme", Operation: host.Create, State: host.StateCompleted, Attempt: 2, CreatedDate: at, CompletedDate: &done})
