@@ -84,7 +84,7 @@ GOSEC_KNOWN := G101,G103,G104,G107,G115,G124,G201,G202,G204,G301,G302,G304,G306,
 
 .PHONY: security
 security: $(DIST) ## gosec over the sources
-	@$(GO) tool -modfile=.ci/tools/go.mod gosec -quiet -exclude-generated -exclude-dir=testdata -exclude=$(GOSEC_KNOWN) ./...
+	@$(GO) tool -modfile=.ci/security/go.mod gosec -quiet -exclude-generated -exclude-dir=testdata -exclude=$(GOSEC_KNOWN) ./...
 
 .PHONY: fmt
 fmt: ## format the sources
