@@ -149,9 +149,23 @@ func (e *Entry) Hide() {
 	})
 }
 
+// addresses are those that what signs in may be sent to.
+func (e *Entry) addresses() map[string]string {
+	found := map[string]string{}
+	_ = eachValue(e.node, typeOf(e.list), "", func(path string, f reflect.StructField, n *yaml.Node) error { // visits without failing
+		if slices.Contains(addresses, f.Tag.Get("yaml")) && n.Kind == yaml.ScalarNode {
+			found[path] = n.Value
+		}
+		return nil
+	})
+	return found
+}
+
 // Keep puts the secret of before at the place of each {stored: true}; before may
-// be nil.
+// be nil. A secret stays with its addresses: whoever may change where it is sent
+// need not know it.
 func (e *Entry) Keep(before *Entry) error {
+	moved := before != nil && !maps.Equal(e.addresses(), before.addresses())
 	var problems Problems
 	err := eachSecret(e.node, typeOf(e.list), "", func(path string, n *yaml.Node) error {
 		if child(n, asStored) == nil {
@@ -163,6 +177,10 @@ func (e *Entry) Keep(before *Entry) error {
 		}
 		if old == nil || child(old, "sealed") == nil {
 			problems = append(problems, Problem{Key: e.list + "." + e.Name + "." + path, Message: "nothing is stored that could be kept; give the secret"})
+			return nil
+		}
+		if moved {
+			problems = append(problems, Problem{Key: e.list + "." + e.Name + "." + path, Message: "can't be kept for another address; give the secret again"})
 			return nil
 		}
 		n.Content = old.Content

@@ -99,6 +99,26 @@ func TestSecretsAreHiddenAndKept(t *testing.T) {
 	require.True(t, parse(`{"name":"A","basic":{"password":{"value":"x"}}}`).HasSecret())
 }
 
+func TestASecretIsNotKeptForAnotherAddress(t *testing.T) {
+	const stored = `{"name":"A","endpoint":"https://a.example.com","oauth2":{"token_url":"https://a.example.com/token","client_secret":{"sealed":"S"}}}`
+	before, err := ParseEntry("credentials", "", []byte(stored))
+	require.NoError(t, err)
+	for document, keeps := range map[string]bool{
+		`{"name":"A","timeout":"3s","endpoint":"https://a.example.com","oauth2":{"token_url":"https://a.example.com/token","client_secret":{"stored":true}}}`:             true,
+		`{"name":"A","endpoint":"https://b.example.com","oauth2":{"token_url":"https://a.example.com/token","client_secret":{"stored":true}}}`:                            false,
+		`{"name":"A","endpoint":"https://a.example.com","oauth2":{"token_url":"https://b.example.com/token","client_secret":{"stored":true}}}`:                            false,
+		`{"name":"A","endpoint":"https://a.example.com","proxy":{"url":"http://b"},"oauth2":{"token_url":"https://a.example.com/token","client_secret":{"stored":true}}}`: false,
+	} {
+		e, err := ParseEntry("credentials", "", []byte(document))
+		require.NoError(t, err)
+		if err = e.Keep(before); keeps {
+			require.NoError(t, err, document)
+		} else {
+			require.ErrorContains(t, err, "can't be kept for another address", document)
+		}
+	}
+}
+
 // What is shown of an entry can be sent back and means the same.
 func TestADocumentMeansTheEntry(t *testing.T) {
 	text, err := os.ReadFile("provost.example.yaml")

@@ -255,7 +255,7 @@ func (s service) Diff(ctx context.Context) (api.ConfigDiff, error) {
 	if s.path == "" {
 		return out, host.Errorf(host.Unsupported, "no daemon serves whose configuration could differ")
 	}
-	stored, err := s.readSettings(ctx)
+	_, stored, err := s.readSettings(ctx)
 	if err != nil {
 		return out, err
 	}

@@ -62,20 +62,10 @@ func (s service) Settings(ctx context.Context, list string) ([]api.Setting, erro
 			}
 			own = append(own, shown)
 		}
-		slices.SortStableFunc(own, func(a, b api.Setting) int { return compareText(a.Name, b.Name) })
+		slices.SortStableFunc(own, func(a, b api.Setting) int { return strings.Compare(a.Name, b.Name) })
 		all = append(all, own...)
 	}
 	return all, nil
-}
-
-func compareText(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 func entryNames(cfg *config.Config, list string) (names []string) {
@@ -196,22 +186,16 @@ func mayPut(ctx context.Context, c settingChange) error {
 
 // settingsWith are the settings, and the one of a name among them.
 func (s service) settingsWith(ctx context.Context, list, name string) (all settings, one *host.Setting, err error) {
+	stored, all, err := s.readSettings(ctx)
 	now := s.current.Load()
-	err = s.store.View(ctx, func(t *store.Tx) error {
-		stored, generation, err := t.Settings(ctx)
-		all, one = settings{generation: generation, unused: map[string]string{}}, nil
-		for _, x := range stored {
-			e := storedEntry(x)
-			all.entries = append(all.entries, e)
-			if why := now.unused[e.Place()]; why != "" {
-				all.unused[e.Place()] = why
-			}
-			if x.List == list && x.Name == name {
-				one = x
-			}
+	for _, x := range stored {
+		if place := storedEntry(x).Place(); now.unused[place] != "" {
+			all.unused[place] = now.unused[place]
 		}
-		return err
-	})
+		if x.List == list && x.Name == name {
+			one = x
+		}
+	}
 	return all, one, err
 }
 
@@ -263,19 +247,33 @@ func (s service) sealerForSettings(ctx context.Context) (*secret.Sealer, error) 
 		return nil, err
 	}
 	path := filepath.Join(cfg.DataDir, config.OwnIdentity)
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return newSealer(config.Secrets{IdentityFile: path})
-	}
-	if err == nil {
-		_, err = io.WriteString(f, identity+"\n")
-		err = errors.Join(err, f.Sync(), f.Close())
-	}
+	made, err := writeOnce(path, []byte(identity+"\n"))
 	if err != nil {
 		return nil, host.Errorf(host.Unavailable, "a key for secrets can't be made: %w", err)
 	}
+	if !made { // somebody was first
+		return newSealer(config.Secrets{IdentityFile: path})
+	}
 	s.log.WarnContext(ctx, "the configuration names no identity to seal secrets with, so one was made: keep a copy of the file, without it what is sealed is lost", "file", path)
 	return newSealer(config.Secrets{IdentityFile: path})
+}
+
+// writeOnce writes a file that is not there yet, whole or not at all; false
+// where it is there.
+func writeOnce(path string, text []byte) (made bool, err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".once-*")
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return false, err
+	}
+	if err = os.Link(f.Name(), path); errors.Is(err, os.ErrExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // asSettingProblem makes the problems of a configuration an error of the first

@@ -7,8 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/provosthq/provost/host/api"
@@ -55,6 +58,13 @@ func TestAnAppIsMadeThroughTheAPIAndStaysAfterARestart(t *testing.T) {
 	_, said, err := s.run(string(document), "setting", "put", "credentials", "-f", "-", "--revision", fmt.Sprint(one.Revision))
 	require.Error(t, err)
 	require.Contains(t, said, "since you read it", "nobody's change is lost")
+
+	one.Document["endpoint"] = "https://elsewhere.example.com"
+	document, err = json.Marshal(one.Document)
+	require.NoError(t, err)
+	_, said, err = s.run(string(document), "setting", "put", "credentials", "-f", "-")
+	require.Error(t, err)
+	require.Contains(t, said, "credentials.Made.bearer.token: can't be kept for another address", "nobody sends a secret where he likes without knowing it")
 
 	s.terminate()
 	s.end()
@@ -175,4 +185,29 @@ func TestSettingsReachTheOtherMachines(t *testing.T) {
 	require.Error(t, err)
 	require.Contains(t, said, "since you read it")
 	a.until("what b stored", func() bool { return strings.Contains(a.must("", "app", "list"), "From b") })
+}
+
+// A stop while the key is made leaves none or a whole one, and of many who make
+// it at once one is first.
+func TestAFileIsWrittenOnceAndWhole(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "identity.age")
+	var first atomic.Int64
+	var all sync.WaitGroup
+	for i := range 20 {
+		all.Go(func() {
+			made, err := writeOnce(path, []byte(strings.Repeat(fmt.Sprint(i%10), 1000)))
+			assert.NoError(t, err)
+			if made {
+				first.Add(1)
+			}
+			b, err := os.ReadFile(path) // it is there whole for whoever was second, too
+			assert.NoError(t, err)
+			assert.Len(t, b, 1000)
+		})
+	}
+	all.Wait()
+	require.EqualValues(t, 1, first.Load())
+	left, err := os.ReadDir(filepath.Dir(path))
+	require.NoError(t, err)
+	require.Len(t, left, 1, "nothing else is left")
 }

@@ -48,16 +48,17 @@ func (d *daemon) apply(ctx context.Context, cfg *config.Config) (leftOut map[str
 	return d.applyWith(ctx, cfg, settings{generation: now.generation, unused: now.unused}, nil)
 }
 
-func (d *daemon) readSettings(ctx context.Context) (s settings, err error) {
-	err = d.store.View(ctx, func(t *store.Tx) error {
-		list, generation, err := t.Settings(ctx)
-		s = settings{generation: generation, unused: map[string]string{}}
-		for _, one := range list {
-			s.entries = append(s.entries, storedEntry(one))
-		}
+// readSettings reads what is stored; nothing of it is known to be unused yet.
+func (d *daemon) readSettings(ctx context.Context) (list []*host.Setting, s settings, err error) {
+	s.unused = map[string]string{}
+	err = d.store.View(ctx, func(t *store.Tx) (err error) {
+		list, s.generation, err = t.Settings(ctx)
 		return err
 	})
-	return s, err
+	for _, one := range list {
+		s.entries = append(s.entries, storedEntry(one))
+	}
+	return list, s, err
 }
 
 func storedEntry(s *host.Setting) config.Stored {
@@ -67,7 +68,7 @@ func storedEntry(s *host.Setting) config.Stored {
 // applyStored applies the configuration that files returns, with the settings
 // that fit it.
 func (d *daemon) applyStored(ctx context.Context, path string, files func() (*config.Config, error)) (cfg *config.Config, leftOut map[string]error, err error) {
-	stored, err := d.readSettings(ctx)
+	_, stored, err := d.readSettings(ctx)
 	for err == nil {
 		if entries := stored.inUse(); len(entries) > 0 {
 			cfg, err = config.LoadStored(path, entries)
@@ -78,7 +79,7 @@ func (d *daemon) applyStored(ctx context.Context, path string, files func() (*co
 			leftOut, err = d.applyWith(ctx, cfg, stored, nil)
 		}
 		if errors.Is(err, errSettingsMoved) {
-			stored, err = d.readSettings(ctx)
+			_, stored, err = d.readSettings(ctx)
 			continue
 		}
 		bad := config.BadStored(err)

@@ -223,6 +223,20 @@ func TestTokensOfOneClientAreWorthNothingToAnother(t *testing.T) {
 	require.ErrorContains(t, err, "another client")
 }
 
+// Whoever changes where a credential leads gets nothing of what was given for
+// where it led.
+func TestTokensForOneOriginAreSentToNoOther(t *testing.T) {
+	a := newAuthorizable(t, "sqlite://"+t.TempDir()+"/test.db", oauthtest.Options{}, signin.AuthorizationCode)
+	a.authorize(t)
+	of := func(base string) error {
+		s, err := signin.New(a.config, signin.Options{Client: http.DefaultClient, Base: must(url.Parse(base)), Sealer: a.sealer, Store: a.store})
+		require.NoError(t, err)
+		_, err = s.Get(t.Context(), "")
+		return err
+	}
+	require.ErrorContains(t, of("https://elsewhere.example.com/api"), "another server")
+}
+
 func TestADeviceIsAuthorizedOnAnother(t *testing.T) {
 	a := newAuthorizable(t, "sqlite://"+t.TempDir()+"/test.db", oauthtest.Options{}, signin.DeviceCode)
 	d, err := a.BeginDevice(t.Context(), "")

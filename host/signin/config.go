@@ -201,8 +201,7 @@ func (c *Config) URLs() map[string]string {
 }
 
 // client is a digest of what tokens are given to: with another client or another
-// server they are worth nothing. origin is where they are taken, "" where that
-// may change.
+// server they are worth nothing. origin is where they are taken.
 func (c *Config) client(origin string) string {
 	o := c.OAuth2
 	o.TokenField, o.ExpiresField, o.Lifetime, o.Carry, o.Headers, o.AuthStyle = "", "", 0, nil, nil, ""

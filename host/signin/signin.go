@@ -192,10 +192,11 @@ func (s *SignIn) Check(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// client is that of the configuration; a session is also of one origin.
+// client is that of the configuration, with the endpoint's origin: what was given
+// for one origin is sent to no other.
 func (s *SignIn) client() string {
 	origin := ""
-	if s.Protocol == Session && s.options.Base != nil {
+	if s.options.Base != nil {
 		origin = s.options.Base.Scheme + "://" + s.options.Base.Host
 	}
 	return s.Config.client(origin)
