@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -36,7 +37,7 @@ type stage struct {
 	servers []*http.Server
 	tasks   sync.WaitGroup
 	crm     *mocktarget.Target
-	// doors has where crm is answered, so that it can be away.
+	// crmAnswers is what the address of crm answers with.
 	crmAnswers answerer
 }
 
@@ -161,41 +162,35 @@ func (g *stage) assign(ctx context.Context, app string, users []*host.User) erro
 	return nil
 }
 
-// requestsOf returns an app's requests once enough of them are as wanted.
-func (g *stage) requestsOf(ctx context.Context, app string, n int, wanted func(request) bool) (list []request, err error) {
+// until asks again and again.
+func until(ctx context.Context, done func() (bool, error)) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		var all []request
-		if err := g.c.do(ctx, http.MethodGet, "/api/v1/requests", url.Values{"app": {app}, "limit": {"500"}}, nil, &all); err != nil {
-			return nil, err
-		}
-		list = list[:0]
-		for _, r := range all {
-			if wanted(r) {
-				list = append(list, r)
-			}
-		}
-		if len(list) >= n {
-			return list, nil
+		if is, err := done(); is || err != nil {
+			return err
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }
 
+// requestsOf returns an app's requests once enough of them are as wanted.
+func (g *stage) requestsOf(ctx context.Context, app string, n int, wanted func(request) bool) (list []request, err error) {
+	err = until(ctx, func() (bool, error) {
+		var all []request
+		err := g.c.do(ctx, http.MethodGet, "/api/v1/requests", url.Values{"app": {app}, "limit": {"500"}}, nil, &all)
+		list = slices.DeleteFunc(all, func(r request) bool { return !wanted(r) })
+		return len(list) >= n, err
+	})
+	return list, err
+}
+
 func inState(states ...host.RequestState) func(request) bool {
-	return func(r request) bool {
-		for _, s := range states {
-			if r.State == s {
-				return true
-			}
-		}
-		return false
-	}
+	return func(r request) bool { return slices.Contains(states, r.State) }
 }
 
 func (g *stage) act(ctx context.Context, r request, verb string, body any) error {
@@ -260,24 +255,11 @@ func (g *stage) quarantine(ctx context.Context, users []*host.User) error {
 	if err := g.assign(ctx, "depot", users[20:25]); err != nil {
 		return err
 	}
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	return until(ctx, func() (bool, error) {
 		var list []api.Plugin
-		if err := g.c.do(ctx, http.MethodGet, "/api/v1/plugins", nil, nil, &list); err != nil {
-			return err
-		}
-		for _, p := range list {
-			if p.Name == "greedy" && p.State == "quarantined" {
-				return nil
-			}
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+		err := g.c.do(ctx, http.MethodGet, "/api/v1/plugins", nil, nil, &list)
+		return slices.ContainsFunc(list, func(p api.Plugin) bool { return p.Name == "greedy" && p.State == "quarantined" }), err
+	})
 }
 
 // stop: the CRM answers as if it were empty, and its run is stopped.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/api"
 	"github.com/provosthq/provost/host/secret"
 )
 
@@ -134,7 +135,7 @@ func (g *scrapeGuard) handler() http.Handler {
 			g.d.ready(w, r)
 			return
 		}
-		g.d.ready(statusOnly{w}, r)
+		api.ReadinessPage(silent{service{g.d}})(w, r)
 	})
 	return mux
 }
@@ -169,11 +170,6 @@ func (g *scrapeGuard) allows(r *http.Request) error {
 	}
 	return nil
 }
-
-// statusOnly lets a status through, and no reasons.
-type statusOnly struct{ http.ResponseWriter }
-
-func (w statusOnly) Write(b []byte) (int, error) { return len(b), nil }
 
 // serverPair is a certificate that is read again when its files change.
 type serverPair struct {
