@@ -61,7 +61,7 @@ type inProcess struct{ handler http.Handler }
 
 func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	body, out := io.Pipe()
-	w := &pipeWriter{header: http.Header{}, out: out, begun: make(chan int, 1)}
+	w := &pipeWriter{header: http.Header{}, out: out, begun: make(chan answered, 1)}
 	if r.Body == nil {
 		r.Body = http.NoBody
 	}
@@ -78,9 +78,9 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 		_ = out.Close() // always nil for a pipe
 	}()
 	select {
-	case status := <-w.begun:
-		return &http.Response{StatusCode: status, Status: http.StatusText(status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-			Header: w.header.Clone(), Body: body, ContentLength: -1, Request: r}, nil
+	case a := <-w.begun:
+		return &http.Response{StatusCode: a.status, Status: http.StatusText(a.status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+			Header: a.header, Body: body, ContentLength: -1, Request: r}, nil
 	case <-r.Context().Done():
 		_ = body.Close() // lets the handler's next write fail
 		return nil, r.Context().Err()
@@ -91,8 +91,15 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 type pipeWriter struct {
 	header http.Header
 	out    *io.PipeWriter
-	begun  chan int
+	begun  chan answered
 	sent   bool
+}
+
+// answered is how an answer begins. What the handler does with its header
+// afterwards changes nothing any more.
+type answered struct {
+	status int
+	header http.Header
 }
 
 func (w *pipeWriter) Header() http.Header { return w.header }
@@ -101,7 +108,7 @@ func (w *pipeWriter) Flush()              {}
 func (w *pipeWriter) WriteHeader(status int) {
 	if !w.sent {
 		w.sent = true
-		w.begun <- status
+		w.begun <- answered{status, w.header.Clone()}
 	}
 }
 
