@@ -17,7 +17,6 @@ import (
 
 	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
-	"github.com/provosthq/provost/host/access"
 	"github.com/provosthq/provost/host/api"
 	"github.com/provosthq/provost/host/artifact"
 	"github.com/provosthq/provost/host/connector"
@@ -150,9 +149,6 @@ func (s service) changeSetting(ctx context.Context, list, name string, document 
 		}
 		c.after = &host.Setting{List: list, Name: name, Document: string(one.Document), Actor: host.ActorOf(ctx), ChangedDate: time.Now().UTC()}
 	}
-	if err := mayPut(ctx, c); err != nil {
-		return c, err
-	}
 	delete(c.stored.unused, one.Place())
 	c.stored.entries = config.WithStored(c.stored.entries, one)
 	c.cfg, err = config.LoadStored(files.File, c.stored.inUse())
@@ -160,28 +156,6 @@ func (s service) changeSetting(ctx context.Context, list, name string, document 
 		return c, asSettingProblem(err)
 	}
 	return c, nil
-}
-
-// mayPut asks more of whoever may change only some apps: a connector and a
-// credential of an app are given by who may give them to all.
-func mayPut(ctx context.Context, c settingChange) error {
-	who := access.SubjectOf(ctx)
-	if c.after == nil || c.after.List != "apps" || who == nil || who.MayAt(access.ManageConnectedApps, "") || who.MayAt(access.ModifyAllData, "") {
-		return nil
-	}
-	var before, after struct{ Plugin, Credential string }
-	if c.before != nil {
-		if err := json.Unmarshal([]byte(c.before.Document), &before); err != nil {
-			return err
-		}
-	}
-	if err := json.Unmarshal([]byte(c.after.Document), &after); err != nil {
-		return err
-	}
-	if before != after {
-		return host.Errorf(host.PermissionDenied, "to give an app a connector or a credential needs %s for the whole host", access.ManageConnectedApps)
-	}
-	return nil
 }
 
 // settingsWith are the settings, and the one of a name among them.
