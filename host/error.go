@@ -119,7 +119,7 @@ func (c Code) HTTPStatus() int {
 		return http.StatusConflict
 	case Changed:
 		return http.StatusPreconditionFailed
-	case InvalidInput, Usage:
+	case InvalidInput, Usage, Unsupported:
 		return http.StatusUnprocessableEntity
 	case Unauthorized:
 		return http.StatusUnauthorized
@@ -129,8 +129,8 @@ func (c Code) HTTPStatus() int {
 		return http.StatusTooManyRequests
 	case Unavailable, Cancelled:
 		return http.StatusServiceUnavailable
-	case Unsupported:
-		return http.StatusNotImplemented
+	case ConnectorFault, LimitExceeded:
+		return http.StatusBadGateway
 	default:
 		return http.StatusInternalServerError
 	}

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 
 	"github.com/provosthq/provost/cmd/provost/internal/term"
 	"github.com/provosthq/provost/host"
@@ -171,6 +173,8 @@ func (c *client) dryRun(ctx context.Context, w io.Writer, format, method, path s
 type dryKey struct{}
 
 func (c *client) send(ctx context.Context, method, path string, query url.Values, contentType string, body io.Reader) (*http.Response, error) {
+	query = maps.Clone(query)
+	maps.DeleteFunc(query, func(_ string, values []string) bool { return strings.Join(values, "") == "" }) // flags that nobody gave
 	u := url.URL{Scheme: "http", Host: "provost", Path: path, RawQuery: query.Encode()}
 	if c.base != nil {
 		u.Scheme, u.Host = c.base.Scheme, c.base.Host

@@ -86,37 +86,61 @@ type Refuse func(w http.ResponseWriter, r *http.Request, err *host.Error)
 
 // Guard lets through to next what the rules allow, and hands each refusal to
 // refuse: [host.Unauthorized] where nobody has signed in, [host.PermissionDenied]
-// where one may not, [host.NotFound] for a path without a rule. It panics on
-// patterns that clash.
+// where one may not, [host.NotFound] for a path without a rule, and
+// [host.Unsupported], with the header Allow, for a method that its path has no
+// rule for. OPTIONS is answered with Allow. It panics on patterns that clash.
 func (list Rules) Guard(next http.Handler, refuse Refuse) http.Handler {
 	mux := http.NewServeMux()
+	paths := map[string]map[string]Rule{}
 	for _, rule := range list {
-		mux.HandleFunc(rule.Route, func(w http.ResponseWriter, r *http.Request) {
-			s := SubjectOf(r.Context())
-			if !rule.Allows(s, r.PathValue("app")) {
-				refuse(w, r, refusal(s, rule))
-				return
+		method, path, _ := strings.Cut(rule.Route, " ")
+		if paths[path] == nil {
+			paths[path] = map[string]Rule{}
+		}
+		paths[path][method] = rule
+	}
+	for path, methods := range paths {
+		allow := allowed(methods)
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			method := r.Method
+			if method == http.MethodHead {
+				method = http.MethodGet
 			}
-			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), needKey{}, rule.Need)))
+			rule, ruled := methods[method]
+			switch s := SubjectOf(r.Context()); {
+			case !ruled && method == http.MethodOptions:
+				w.Header().Set("Allow", allow)
+				w.WriteHeader(http.StatusNoContent)
+			case !ruled:
+				w.Header().Set("Allow", allow)
+				refuse(w, r, host.Errorf(host.Unsupported, "%.20s is not for this path; %s is", r.Method, allow))
+			case !rule.Allows(s, r.PathValue("app")):
+				refuse(w, r, refusal(s, rule))
+			default:
+				r.Pattern = rule.Route
+				next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), needKey{}, rule.Need)))
+			}
 		})
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		var allowed []string
-		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
-			other := r.Clone(r.Context())
-			other.Method = method
-			if _, pattern := mux.Handler(other); pattern != "/" {
-				allowed = append(allowed, method)
-			}
-		}
-		if len(allowed) > 0 {
-			w.Header().Set("Allow", strings.Join(allowed, ", "))
-			refuse(w, r, host.Errorf(host.Unsupported, "%s is not for this path; %s is", r.Method, strings.Join(allowed, ", ")))
-			return
-		}
-		refuse(w, r, host.Errorf(host.NotFound, "there is nothing at %s", r.URL.Path))
-	})
+	if paths["/"] == nil {
+		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+			refuse(w, r, host.Errorf(host.NotFound, "there is nothing at %.200s", r.URL.Path))
+		})
+	}
 	return mux
+}
+
+// allowed is what Allow says of a path.
+func allowed(methods map[string]Rule) string {
+	list := []string{http.MethodOptions}
+	for method := range methods {
+		list = append(list, method)
+		if method == http.MethodGet {
+			list = append(list, http.MethodHead)
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
 }
 
 func refusal(s *Subject, rule Rule) *host.Error {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -36,10 +37,11 @@ func listed[T any](list []T, err error) (*body[[]T], error) {
 	return answer(list, err)
 }
 
-// routes is a mux that knows what it was given.
+// routes is a mux that knows what it was given, and what is said of it.
 type routes struct {
 	http.ServeMux
 	patterns []string
+	doc      *huma.OpenAPI
 }
 
 // HandleFunc notes the pattern, too.
@@ -53,7 +55,7 @@ func (r *routes) HandleFunc(pattern string, handler func(http.ResponseWriter, *h
 func Handler(s Service, o Options) http.Handler {
 	s = Scoped(s)
 	mux := handlers(s, o)
-	h := Rules.Guard(idempotent(s, dryRun(s, represented(mux))), refuse)
+	h := Rules.Guard(wellFormed(operations(mux.doc), idempotent(s, dryRun(s, represented(mux)))), refuse)
 	return called(o.Logger, mux, compressed(newLimiter(o).limited(withActor(h))))
 }
 
@@ -92,6 +94,7 @@ func handlers(s Service, o Options) *routes {
 	measures(a, s)
 	wizards(a, s)
 	byHand(a, mux, s, o)
+	mux.doc = a.OpenAPI()
 	return mux
 }
 
@@ -114,21 +117,22 @@ func byHand(a huma.API, mux *routes, s Service, o Options) {
 		raw(a, pattern, answer, body, params...)
 		mux.HandleFunc(pattern, h)
 	}
-	name, format := param("name", "The file's name, for messages"), param("format", "csv, json or jsonl; without it, by the name")
+	name, format := param("name", "The file's name, for messages"), choice("format", "Without it, by the name", "csv", "json", "jsonl")
 	handle("POST /api/v1/users/import", "application/jsonl", "application/octet-stream", importUsers(s), name, format, param("key", "The member that tells who is who; Username without it"),
-		param("prune", "true: users whom the file does not have are disabled"), param("keep_going", "true: the good rows are taken"), param("assign", "An app that each is assigned"))
-	handle("POST /api/v1/apps/{app}/accounts/import", "application/json", "application/octet-stream", importAccounts(s), name, format, param("commit", "true: without a review"))
-	handle("GET /api/v1/apps/{app}/accounts/export", "text/csv", "", exportAccounts(s), param("format", "csv or jsonl"), param("state", "linked, duplicate, orphaned or ignored"),
-		param("drifted", "true: only those"), param("undecided", "true: only those that a person must decide about"), param("query", "Beginnings of words of an id, a username, a name or an e-mail"))
+		boolean("prune", "Users whom the file does not have are disabled"), boolean("keep_going", "The good rows are taken"), several("assign", "An app that each is assigned; more than one by giving it again"))
+	handle("POST /api/v1/apps/{app}/accounts/import", "application/json", "application/octet-stream", importAccounts(s), name, format, boolean("commit", "Without a review"))
+	handle("GET /api/v1/apps/{app}/accounts/export", "text/csv", "", exportAccounts(s), choice("format", "csv without it", "csv", "jsonl"), choice("state", "Only these", "linked", "duplicate", "orphaned", "ignored"),
+		boolean("drifted", "Only those"), boolean("undecided", "Only those that a person must decide about"), param("query", "Beginnings of words of an id, a username, a name or an e-mail"))
 	handle("POST "+UploadPath, "application/json", "application/wasm", upload(s))
 	handle("POST "+BackupPath, "application/gzip", "", backup(s))
-	handle("GET /api/v1/audit/export", "application/jsonl", "", exportAudit(s), param("action", "Such as request.approve, or request for all that begin so"), param("after", "Number of the entry before"))
+	handle("GET /api/v1/audit/export", "application/jsonl", "", exportAudit(s), param("action", "Such as request.approve, or request for all that begin so"), number("after", "Number of the entry before"))
 	handle("GET /api/v1/support-bundle", "application/gzip", "", supportBundle(s))
 	events := o.Events
 	if events == nil {
 		events = NewEvents(nil)
 	}
-	handle("GET "+EventsPath, "text/event-stream", "", events.stream, param("topics", strings.Join(Topics, ", ")+", with commas between them; all without it"), param("app", "Only of this app"))
+	handle("GET "+EventsPath, "text/event-stream", "", events.stream, param("topics", strings.Join(Topics, ", ")+", with commas between them; all without it"), param("app", "Only of this app"),
+		param("after", "As the header Last-Event-ID, for who can't send it"), &huma.Param{Name: "Last-Event-ID", In: "header", Description: "Id of the last event that was had: those since then come first", Schema: &huma.Schema{Type: huma.TypeString}})
 	page, style := docs(a)
 	mux.HandleFunc("GET "+DocsPath, page)
 	mux.HandleFunc("GET "+DocsPath+".css", style)
@@ -200,11 +204,11 @@ func requests(a huma.API, s Service) {
 		Paged
 		App        string    `query:"app"`
 		User       string    `query:"user"`
-		State      []string  `query:"state"`
-		Operation  string    `query:"operation"`
-		Approval   string    `query:"approval" doc:"Required, Not Required, Approved or Denied"`
+		State      []string  `query:"state" enum:"New,Requested,Completed,Failed,Collecting,Collected,Analyzing,Analyzed,Committing,Retried,Manually Completed,Cancelled" doc:"In any of these states"`
+		Operation  string    `query:"operation" enum:"Create,Read,Update,Deactivate,Activate,Freeze,Unfreeze,Reactivate,Delete,Reconcile"`
+		Approval   string    `query:"approval" enum:"Required,Not Required,Approved,Denied"`
 		Approver   string    `query:"approver" doc:"Id or username: only what is for this user, or for one of the user's groups, to approve"`
-		Error      string    `query:"error" doc:"Only with this error code"`
+		Error      string    `query:"error" enum:"NotFound,AlreadyExists,InvalidInput,Unauthorized,PermissionDenied,RateLimited,Unavailable,Conflict,Unsupported,Internal,LimitExceeded,ConnectorFault,Changed,Usage,Cancelled" doc:"Only with this error code"`
 		MadeSince  time.Time `query:"made_since" doc:"Made then or later"`
 		MadeBefore time.Time `query:"made_before" doc:"Made earlier"`
 		After      int64     `query:"after" minimum:"0" doc:"Number of the last request of the page before"`
@@ -276,7 +280,7 @@ func accounts(a huma.API, s Service) {
 		Paged
 		App       string `query:"app"`
 		User      string `query:"user" doc:"Id or username"`
-		State     string `query:"state" doc:"linked, duplicate, orphaned or ignored"`
+		State     string `query:"state" enum:"linked,duplicate,orphaned,ignored"`
 		Drifted   bool   `query:"drifted"`
 		Undecided bool   `query:"undecided" doc:"Only those that a person must decide about"`
 		Query     string `query:"query" doc:"Beginnings of words of an id, a username, a name or an e-mail"`
@@ -338,28 +342,36 @@ func importUsers(s Service) http.HandlerFunc {
 		flag := func(name string) bool { v, _ := strconv.ParseBool(q.Get(name)); return v }
 		o := ImportOptions{Name: q.Get("name"), Format: q.Get("format"), Key: q.Get("key"),
 			Prune: flag("prune"), KeepGoing: flag("keep_going"), Assign: q["assign"]}
-		// The answer streams while the body is read.
+		// The answer streams while the body is read. What is wrong before it has begun
+		// is answered as everywhere.
 		rc := http.NewResponseController(w)
 		_ = rc.EnableFullDuplex() // not every writer knows it; the import works without
-		w.Header().Set("Content-Type", "application/jsonl")
-		enc := json.NewEncoder(w)
+		enc, begun := json.NewEncoder(w), false
 		send := func(e ImportEvent) {
+			if !begun {
+				begun = true
+				w.Header().Set("Content-Type", "application/jsonl")
+			}
 			if enc.Encode(e) == nil {
 				_ = rc.Flush()
 			}
 		}
 		in := io.Reader(http.MaxBytesReader(w, r.Body, maxImportBytes))
 		result, err := s.ImportUsers(r.Context(), in, o, func(done, total int64) { send(ImportEvent{Done: done, Total: total}) })
-		var tooLarge *http.MaxBytesError
-		switch {
-		case errors.As(err, &tooLarge):
-			send(ImportEvent{Error: problem(host.Errorf(host.InvalidInput, "the file is larger than %d bytes; import it in parts", tooLarge.Limit))})
-		case err != nil:
-			p := problem(err)
-			p.Errors = result.Errors
-			send(ImportEvent{Error: p})
-		default:
+		if err == nil {
 			send(ImportEvent{Result: &result})
+			return
 		}
+		p := problem(err)
+		p.Errors = result.Errors
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			p.Detail = fmt.Sprintf("the file is larger than %d bytes; import it in parts", tooLarge.Limit)
+		}
+		if !begun {
+			p.write(w)
+			return
+		}
+		send(ImportEvent{Error: p})
 	}
 }

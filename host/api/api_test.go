@@ -20,12 +20,13 @@ import (
 // recorded is a service that notes what it was asked.
 type recorded struct {
 	api.Service
-	limit int
-	id    string
+	limit  int
+	id     string
+	states []host.RequestState
 }
 
 func (r *recorded) Requests(_ context.Context, f api.RequestFilter) (l api.Listing[*host.UserProvisioningRequest], _ error) {
-	r.limit = f.Limit
+	r.limit, r.states = f.Limit, f.State
 	return l, nil
 }
 

@@ -181,14 +181,14 @@ func describe(_ *huma.OpenAPI, o *huma.Operation) {
 		o.Responses = map[string]*huma.Response{}
 	}
 	delete(o.Responses, "default")
-	codes := []string{"400", "401", "403", "404", "409", "422", "429", "500", "503"}
+	codes := []string{"400", "401", "403", "404", "409", "422", "429", "500", "502", "503"}
 	if o.Method != http.MethodGet {
 		codes = append(codes, "413", "415")
 	}
 	if slices.ContainsFunc(o.Parameters, func(p *huma.Param) bool { return p.Name == "If-Match" }) {
 		codes = append(codes, "412")
 	}
-	for _, c := range append(codes, "501") {
+	for _, c := range codes {
 		if o.Responses[c] == nil {
 			o.Responses[c] = &huma.Response{Ref: "#/components/responses/Problem"}
 		}
@@ -231,6 +231,28 @@ func operationID(method, path string) string {
 // param is one of the query of a route that is served by hand.
 func param(name, doc string) *huma.Param {
 	return &huma.Param{Name: name, In: "query", Description: doc, Schema: &huma.Schema{Type: huma.TypeString}}
+}
+
+// boolean is a parameter that is true or false.
+func boolean(name, doc string) *huma.Param {
+	return &huma.Param{Name: name, In: "query", Description: doc, Schema: &huma.Schema{Type: huma.TypeBoolean}}
+}
+
+// number is a parameter that is the number of something.
+func number(name, doc string) *huma.Param {
+	least := 0.0
+	return &huma.Param{Name: name, In: "query", Description: doc, Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int64", Minimum: &least}}
+}
+
+// choice is a parameter that is one of some words.
+func choice(name, doc string, words ...any) *huma.Param {
+	return &huma.Param{Name: name, In: "query", Description: doc, Schema: &huma.Schema{Type: huma.TypeString, Enum: words}}
+}
+
+// several is a parameter that may be given again.
+func several(name, doc string) *huma.Param {
+	again := true
+	return &huma.Param{Name: name, In: "query", Description: doc, Explode: &again, Schema: &huma.Schema{Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString}}}
 }
 
 // problems describes the answer of every error.

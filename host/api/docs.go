@@ -103,10 +103,7 @@ var docsCodes = func() (list []docsCode) {
 
 func docsGroups(doc *huma.OpenAPI) (groups []docsGroup) {
 	for path, item := range doc.Paths {
-		for _, o := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
-			if o == nil {
-				continue
-			}
+		for _, o := range methodsOf(item) {
 			i := slices.IndexFunc(groups, func(g docsGroup) bool { return g.Name == o.Tags[0] })
 			if i < 0 {
 				groups = append(groups, docsGroup{Name: o.Tags[0]})

@@ -149,6 +149,30 @@ func TestEveryErrorIsAProblemThatNamesWhatIsAtFault(t *testing.T) {
 		{"PATCH", "/api/v1/users/grace", `{"Custom":` + strings.Repeat(`{"a":`, 100) + "1" + strings.Repeat("}", 101), nil, 422, host.InvalidInput, ""},
 		{"PUT", "/api/v1/users/grace", `{"Id":"another","Username":"grace"}`, nil, 422, host.InvalidInput, "/Id"},
 		{"PATCH", "/api/v1/users/grace", `{}`, []string{"If-Match", `"old"`}, 412, host.Changed, ""},
+		{"GET", "/api/v1/users?limt=3", "", nil, 422, host.InvalidInput, "query limt"},
+		{"GET", "/api/v1/users?limit=3&limit=4", "", nil, 422, host.InvalidInput, "query limit"},
+		{"GET", "/api/v1/users?query=%ff", "", nil, 422, host.InvalidInput, "query query"},
+		{"GET", "/api/v1/users?query=a%00", "", nil, 422, host.InvalidInput, "query query"},
+		{"GET", "/api/v1/users?fields=Id,Password", "", nil, 422, host.InvalidInput, "query fields"},
+		{"GET", "/api/v1/users?a;b", "", nil, 422, host.InvalidInput, "query"},
+		{"GET", "/api/v1/users/%ff", "", nil, 404, host.NotFound, ""},
+		{"GET", "/api/v1/users/a%00", "", nil, 404, host.NotFound, ""},
+		{"GET", "/api/v1/requests?state=failed", "", nil, 422, host.InvalidInput, "query state[0]"},
+		{"GET", "/api/v1/requests?state=Failed&state=gone", "", nil, 422, host.InvalidInput, "query state[1]"},
+		{"GET", "/api/v1/requests?made_since=", "", nil, 422, host.InvalidInput, "query made_since"},
+		{"GET", "/api/v1/requests?made_since=2026-02-30", "", nil, 422, host.InvalidInput, "query made_since"},
+		{"GET", "/api/v1/accounts?state=Linked", "", nil, 422, host.InvalidInput, "query state"},
+		{"GET", "/api/v1/plans?state=done", "", nil, 422, host.InvalidInput, "query state[0]"},
+		{"POST", "/api/v1/users/import?prune=perhaps", "x", nil, 422, host.InvalidInput, "query prune"},
+		{"POST", "/api/v1/users/import?format=xml", "x", nil, 422, host.InvalidInput, "query format"},
+		{"POST", "/api/v1/users", `{"Username":"x","Username":"y"}`, nil, 422, host.InvalidInput, "/Username"},
+		{"POST", "/api/v1/users", `{"Username":"x","Custom":{"a/b":[1,{"c":1,"c":2}]}}`, nil, 422, host.InvalidInput, "/Custom/a~1b/1/c"},
+		{"POST", "/api/v1/users", `{"Username":"x\u0000"}`, nil, 422, host.InvalidInput, "/Username"},
+		{"POST", "/api/v1/users", "{\"Username\":\"\xff\"}", nil, 400, host.InvalidInput, ""},
+		{"POST", "/api/v1/users", `{"Username":NaN}`, nil, 400, host.InvalidInput, ""},
+		{"POST", "/api/v1/users", strings.Repeat(" ", 2<<20), nil, 413, host.LimitExceeded, ""},
+		{"POST", "/api/v1/users", `{"Username":"x"}`, []string{"Content-Encoding", "gzip"}, 415, host.Unsupported, ""},
+		{"PUT", "/api/v1/apps/acme/wizard/collect", `{}`, nil, 405, host.Unsupported, ""},
 		{"POST", "/api/v1/users", `{"Username":"x"}`, []string{api.KeyHeader, strings.Repeat("k", 300)}, 422, host.InvalidInput, api.KeyHeader},
 	} {
 		w := call(t, h, c.method, c.path, c.body, c.header...)
@@ -380,4 +404,69 @@ func TestEveryOperationIsDescribed(t *testing.T) {
 			require.NotContains(t, o.Responses, "default", name)
 		}
 	}
+}
+
+func TestWhatIsGivenTwiceOfAListIsAllOfTheList(t *testing.T) {
+	s := &recorded{}
+	h := served(s)
+	for _, query := range []string{"state=Failed&state=New", "state=Failed,New"} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/requests?"+query, nil))
+		require.Equal(t, http.StatusOK, w.Code, w.Body)
+		require.Equal(t, []host.RequestState{host.StateFailed, host.StateNew}, s.states, query)
+	}
+}
+
+func TestTheMethodsOfAPathAreTold(t *testing.T) {
+	h := api.Handler(newKnown(), api.Options{Version: "test"})
+	for path, allow := range map[string]string{"/api/v1/users": "GET, HEAD, OPTIONS, POST", "/api/v1/apps/acme/wizard/collect": "OPTIONS, POST", "/api/v1/apps/acme/wizard/app": "OPTIONS, PUT"} {
+		w := call(t, h, http.MethodOptions, path, "")
+		require.Equal(t, http.StatusNoContent, w.Code)
+		require.Equal(t, allow, w.Header().Get("Allow"))
+		w = call(t, h, http.MethodTrace, path, "")
+		require.Equal(t, http.StatusMethodNotAllowed, w.Code)
+		require.Equal(t, allow, w.Header().Get("Allow"))
+	}
+}
+
+// What the OpenAPI document lets through are all words that there are.
+func TestTheWordsOfTheDocumentAreTheModels(t *testing.T) {
+	var doc struct {
+		Paths map[string]map[string]struct {
+			Parameters []struct {
+				Name, In string
+				Schema   struct {
+					Enum  []string
+					Items struct{ Enum []string }
+				}
+			}
+		}
+	}
+	w := call(t, api.Handler(newKnown(), api.Options{Version: "test"}), "GET", "/api/openapi.json", "")
+	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &doc))
+	for _, p := range doc.Paths["/api/v1/requests"]["get"].Parameters {
+		switch p.Name {
+		case "state":
+			require.Equal(t, words(host.RequestStates), p.Schema.Items.Enum)
+		case "operation":
+			require.Equal(t, words(host.Operations), p.Schema.Enum)
+		}
+	}
+	for _, p := range doc.Paths["/api/v1/accounts"]["get"].Parameters {
+		if p.Name == "state" {
+			require.Equal(t, words(host.LinkStates), p.Schema.Enum)
+		}
+	}
+	for _, p := range doc.Paths["/api/v1/plans"]["get"].Parameters {
+		if p.Name == "state" {
+			require.Equal(t, words(host.PlanStates), p.Schema.Items.Enum)
+		}
+	}
+}
+
+func words[T ~string](list []T) (words []string) {
+	for _, w := range list {
+		words = append(words, string(w))
+	}
+	return words
 }

@@ -136,7 +136,7 @@ func runs(a huma.API, s Service) {
 	huma.Get(a, "/api/v1/runs", func(ctx context.Context, in *struct {
 		Paged
 		App   string   `query:"app"`
-		State []string `query:"state"`
+		State []string `query:"state" enum:"New,Requested,Completed,Failed,Collecting,Collected,Analyzing,Analyzed,Committing,Retried,Manually Completed,Cancelled" doc:"In any of these states"`
 	}) (*page[[]*Request], error) {
 		f := RequestFilter{App: in.App, Operation: host.Reconcile, Paging: in.paging()}
 		for _, state := range in.State {

@@ -69,7 +69,7 @@ func plans(a huma.API, s PlanService) {
 	})
 	huma.Get(a, "/api/v1/plans", func(ctx context.Context, in *struct {
 		App   string   `query:"app"`
-		State []string `query:"state"`
+		State []string `query:"state" enum:"Making,Planned,Quarantined,Released,Done,Rejected,Stale,Failed" doc:"In any of these states"`
 		Limit int      `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 	}) (*body[[]*Plan], error) {
 		var states []host.PlanState

@@ -75,7 +75,7 @@ func reviews(a huma.API, s ReviewService) {
 	huma.Get(a, "/api/v1/requests/{id}/accounts", func(ctx context.Context, in *struct {
 		ByRun
 		Page
-		State      string `query:"state" doc:"linked, duplicate, orphaned or ignored"`
+		State      string `query:"state" enum:"linked,duplicate,orphaned,ignored"`
 		Drifted    bool   `query:"drifted"`
 		Candidates bool   `query:"candidates" doc:"Only those that a person must decide about"`
 		Query      string `query:"query" doc:"Part of an id, a username or an e-mail, or all of one with * for anything"`
