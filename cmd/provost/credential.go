@@ -97,6 +97,9 @@ func showSteps(w io.Writer, format string, steps []api.TestStep) error {
 		mark := "ok"
 		if !one.OK {
 			mark = "FAILED"
+			if one.Unsure {
+				mark = "unsure"
+			}
 			if failed == nil {
 				failed = &steps[i]
 			}
@@ -105,6 +108,9 @@ func showSteps(w io.Writer, format string, steps []api.TestStep) error {
 	}
 	if err := term.Write(w, format, steps, []string{"STEP", "", "TOOK", "DETAIL"}, rows); err != nil {
 		return err
+	}
+	if failed != nil && failed.Unsure {
+		return host.Errorf(host.Unavailable, "it is not known whether the credential works: %s", failed.Detail)
 	}
 	if failed != nil {
 		return host.Errorf(host.Unavailable, "the credential can't be used: %s: %s", failed.Name, failed.Detail)

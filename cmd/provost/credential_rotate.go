@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,8 +46,8 @@ rotation with --finish.`,
 				return err
 			}
 			i := slices.IndexFunc(now.Credentials, func(c config.Credential) bool { return c.Name == name })
-			if i < 0 {
-				return host.Errorf(host.NotFound, "no credential named %q   -> provost credential list", name)
+			if i < 0 { // no file has it: the daemon may
+				return rotateStored(cmd, s, name, api.Rotation{Field: field, Path: path, Force: force, Finish: finish}, file)
 			}
 			target := config.EntryFile(main, "credentials", name)
 			if in := now.DeclaredIn("credentials", name); !sameFile(in, target) {
@@ -131,14 +133,39 @@ rotation with --finish.`,
 	return cmd
 }
 
-// secretToRotate is the secret of a credential at field, or the one that it
-// signs in with.
-func secretToRotate(c *signin.Config, field string) (*signin.Secret, error) {
-	var there []*signin.Secret
-	var paths []string
+// rotateStored rotates a secret of a credential that the daemon stores.
+func rotateStored(cmd *cobra.Command, s *session, name string, r api.Rotation, file string) error {
+	if file != "" {
+		b, err := readDocument(cmd.InOrStdin(), file)
+		if err != nil {
+			return err
+		}
+		r.Secret = strings.TrimRight(string(b), "\r\n")
+	}
+	return s.with(cmd.Context(), func(ctx context.Context, c *client) error {
+		var done api.Rotated
+		if err := c.do(ctx, http.MethodPost, "/api/v1/credentials/"+url.PathEscape(name)+"/rotate", nil, r, &done); err != nil {
+			return err
+		}
+		err := showSteps(cmd.OutOrStdout(), s.output, done.Steps)
+		switch {
+		case !done.Done:
+			return host.Errorf(host.CodeOf(err), "nothing was changed: %w; --force changes it all the same", err)
+		case r.Finish:
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s has one secret again\n", name)
+		default:
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s has the new secret, and the one before it until   -> provost credential rotate %s --finish\n", name, name)
+		}
+		return nil
+	})
+}
+
+// secretsOf are the secrets that a credential has, the one that it signs in with
+// first.
+func secretsOf(c *signin.Config) (there []*signin.Secret) {
 	add := func(s *signin.Secret) {
 		if s.Ref.IsSet() {
-			there, paths = append(there, s), append(paths, s.Path)
+			there = append(there, s)
 		}
 	}
 	add(&c.Secret)
@@ -149,6 +176,17 @@ func secretToRotate(c *signin.Config, field string) (*signin.Secret, error) {
 		for i := range list {
 			add(&list[i].Secret)
 		}
+	}
+	return there
+}
+
+// secretToRotate is the secret of a credential at field, or the one that it
+// signs in with.
+func secretToRotate(c *signin.Config, field string) (*signin.Secret, error) {
+	there := secretsOf(c)
+	paths := make([]string, len(there))
+	for i, one := range there {
+		paths[i] = one.Path
 	}
 	switch i := slices.Index(paths, field); {
 	case c.Protocol == signin.AWS && len(there) > 0 && (field == "" || field == c.Secret.Path):

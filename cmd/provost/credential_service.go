@@ -40,6 +40,7 @@ func (s service) Credentials(ctx context.Context) ([]api.Credential, error) {
 		case c.Protocol == string(signin.Anonymous):
 			shown.Identity = "anonymous"
 		}
+		shown.Secrets, shown.Rotating = s.rotatable(c.Name)
 		for _, a := range s.current.Load().config.Apps {
 			if a.Credential != c.Name {
 				continue

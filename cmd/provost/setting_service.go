@@ -120,6 +120,7 @@ type settingChange struct {
 	before *host.Setting // nil for none
 	after  *host.Setting // nil to delete it
 	cfg    *config.Config
+	action host.AuditAction
 }
 
 // changeSetting makes a change ready and tells whether it can be: everything
@@ -299,7 +300,7 @@ func (s service) checkChange(ctx context.Context, c settingChange) error {
 // PutSetting stores a document in the transaction that stores what follows from
 // it, and lets it run.
 func (s service) PutSetting(ctx context.Context, list, name string, document []byte, revision int64) (api.Setting, error) {
-	if err := s.putSetting(ctx, list, name, document, revision); err != nil {
+	if err := s.putSetting(ctx, host.AuditAction(nouns[list]+".apply"), list, name, document, revision); err != nil {
 		s.auditRefused(ctx, host.AuditAction(nouns[list]+".apply"), host.AuditObject{Kind: nouns[list], Name: name}, err, nil)
 		return api.Setting{}, err
 	}
@@ -321,18 +322,19 @@ func (s service) DeleteSetting(ctx context.Context, list, name string, revision 
 			}
 		}
 	}
-	return s.putSetting(ctx, list, name, nil, revision)
+	return s.putSetting(ctx, host.AuditAction(nouns[list]+".delete"), list, name, nil, revision)
 }
 
 // settingTries is how often a change is made anew that met another.
 const settingTries = 5
 
-func (s service) putSetting(ctx context.Context, list, name string, document []byte, revision int64) (err error) {
+func (s service) putSetting(ctx context.Context, action host.AuditAction, list, name string, document []byte, revision int64) (err error) {
 	for range settingTries {
 		var c settingChange
 		if c, err = s.changeSetting(ctx, list, name, document, revision); err != nil {
 			return err
 		}
+		c.action = action
 		if problems := checkCredentials(c.cfg); len(problems) > 0 {
 			return asSettingProblem(c.cfg.Locate(problems))
 		}
@@ -363,9 +365,9 @@ func (s service) storeSetting(ctx context.Context, t *store.Tx, c settingChange,
 	if !moved {
 		return errSettingsMoved
 	}
-	one, action := c.after, ".apply"
+	one := c.after
 	if one == nil {
-		one, action = c.before, ".delete"
+		one = c.before
 		err = t.DeleteSetting(ctx, one.List, one.Name)
 	} else {
 		one.Revision = from + 1
@@ -376,7 +378,7 @@ func (s service) storeSetting(ctx context.Context, t *store.Tx, c settingChange,
 	}
 	d := api.Declaration{Keys: config.Changed(running, c.cfg)}
 	d.Bound()
-	return s.audit(ctx, t, host.AuditAction(nouns[one.List]+action), host.AuditObject{Kind: nouns[one.List], Name: one.Name},
+	return s.audit(ctx, t, c.action, host.AuditObject{Kind: nouns[one.List], Name: one.Name},
 		map[string]any{"changed": d.Keys, "revision": from + 1})
 }
 

@@ -20,6 +20,10 @@ type Credential struct {
 	Identity  string   `json:"identity"`
 	SecretSet bool     `json:"secretSet"`
 	Apps      []string `json:"apps"`
+	// Secrets are the paths of the secrets that can be rotated, such as
+	// basic.password; Rotating those of them that have another one beside them.
+	Secrets  []string `json:"secrets,omitempty"`
+	Rotating []string `json:"rotating,omitempty"`
 	// Uses are its apps with their connectors.
 	Uses []CredentialUse `json:"uses,omitempty"`
 	// Authorizations are those that people have given it.
@@ -40,8 +44,23 @@ type CredentialUse struct {
 type TestStep struct {
 	Name   string        `json:"name" doc:"secret, resolve, connect, tls, clock, sign in or probe"`
 	OK     bool          `json:"ok"`
+	Unsure bool          `json:"unsure" doc:"It did not fail, and does not tell whether the sign-in works; it is not ok then."`
 	Detail string        `json:"detail"`
 	Took   time.Duration `json:"tookNanoseconds"`
+}
+
+// Works says in a sentence what came of a test of a credential, and how far that
+// can be told: good, warn or bad.
+func Works(name string, steps []TestStep) (tone, text string) {
+	for _, s := range steps {
+		switch {
+		case s.Unsure:
+			return "warn", name + " was not refused, and whether it works is not known yet: " + s.Detail + "."
+		case !s.OK:
+			return "bad", name + " does not work: " + s.Name + " failed: " + s.Detail + "."
+		}
+	}
+	return "good", name + " works."
 }
 
 // Authorizing is an authorization that was begun: a person opens URL, and types
@@ -62,11 +81,32 @@ type AuthorizeOptions struct {
 	Secret   string `json:"secret,omitempty" doc:"The person's password or token, where no token is fetched."`
 }
 
+// Rotation changes a secret of a credential that is stored, or ends such a
+// change.
+type Rotation struct {
+	Secret string `json:"secret,omitempty" doc:"The new secret; it is tried before it counts, and the one before counts beside it until the rotation is ended"`
+	Field  string `json:"field,omitempty" doc:"Which secret, where there are several, such as oauth2.password"`
+	Path   string `json:"path,omitempty" doc:"Path to try it with; without it the credential's probe, else its endpoint"`
+	Force  bool   `json:"force,omitempty" doc:"Although a test does not show that the target takes it"`
+	Finish bool   `json:"finish,omitempty" doc:"In place of a new secret: drop the one before"`
+}
+
+// Rotated is what came of a rotation.
+type Rotated struct {
+	// Steps are what was tried; empty where nothing was.
+	Steps []TestStep `json:"steps"`
+	// Done: the change counts; else the new secret was not shown to work, and
+	// nothing was changed.
+	Done bool `json:"done"`
+}
+
 // CredentialService is what the API needs for named credentials.
 type CredentialService interface {
 	Credentials(ctx context.Context) ([]Credential, error)
 	// TestCredential tries it step by step, for a user where it is per user.
 	TestCredential(ctx context.Context, name, user, path string) ([]TestStep, error)
+	// RotateCredential changes a secret of a credential that is stored.
+	RotateCredential(ctx context.Context, name string, r Rotation) (*Rotated, error)
 	// Authorize begins an authorization; nil where it is done already.
 	Authorize(ctx context.Context, name string, o AuthorizeOptions) (*Authorizing, error)
 	// CompleteAuthorization ends it with what the authorization server sent.
@@ -92,6 +132,12 @@ func credentials(a huma.API, s CredentialService) {
 		}
 	}) (*body[[]TestStep], error) {
 		return listed(s.TestCredential(ctx, in.Name, in.Body.User, in.Body.Path))
+	})
+	huma.Post(a, "/api/v1/credentials/{name}/rotate", func(ctx context.Context, in *struct {
+		ByName
+		Body Rotation
+	}) (*body[*Rotated], error) {
+		return answer(s.RotateCredential(ctx, in.Name, in.Body))
 	})
 	huma.Post(a, "/api/v1/credentials/{name}/authorize", func(ctx context.Context, in *struct {
 		ByName

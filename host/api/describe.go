@@ -111,6 +111,7 @@ var summaries = map[string]string{
 	"GET /api/v1/credentials":                          "List named credentials, without their secrets",
 	"GET /api/v1/credentials/{name}":                   "Show a named credential, without its secret",
 	"POST /api/v1/credentials/{name}/test":             "Try a named credential step by step",
+	"POST /api/v1/credentials/{name}/rotate":           "Change a secret of a named credential: the new one is tried before the old one goes",
 	"POST /api/v1/credentials/{name}/authorize":        "Begin the authorization of a named credential",
 	"POST /api/v1/credentials/{name}/revoke":           "Take an authorization back",
 	"DELETE /api/v1/credentials/{name}/authorizations": "Take all authorizations of a named credential back, and drop them",

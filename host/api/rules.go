@@ -157,6 +157,7 @@ var Rules = access.Rules{
 	{Route: "GET /api/v1/credentials", Need: view, Over: access.Objects},
 	{Route: "GET /api/v1/credentials/{name}", Need: view, Over: access.Objects},
 	{Route: "POST /api/v1/credentials/{name}/test", Need: manageApps, Over: access.Objects},
+	{Route: "POST /api/v1/credentials/{name}/rotate", Need: manageApps},
 	{Route: "POST /api/v1/credentials/{name}/authorize", Need: manageApps, Over: access.Objects},
 	{Route: "POST /api/v1/credentials/{name}/revoke", Need: manageApps, Over: access.Objects},
 	{Route: "DELETE /api/v1/credentials/{name}/authorizations", Need: manageApps, Over: access.Objects},

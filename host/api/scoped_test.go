@@ -17,7 +17,7 @@ import (
 var hostWide = []string{
 	"AssignRole", "Assignments", "AuditLines", "Backup", "Administrators", "BeginOnce", "CompleteAuthorization", "CreateAdministrator", "CreateToken", "Declared",
 	"DeleteAdministrator", "DeleteUser", "Diff", "Doctor", "EndOnce", "EndSession", "EraseUser", "Grant", "ImportUsers", "Me", "Prune", "PutUser", "Release", "Reload",
-	"ResetPassword", "ResetTOTP", "RevokeToken", "RollBack", "Sessions", "SupportBundle", "System", "TestChannel", "Tokens", "UnassignRole", "UploadConnector", "VerifyAudit",
+	"ResetPassword", "ResetTOTP", "RevokeToken", "RollBack", "RotateCredential", "Sessions", "SupportBundle", "System", "TestChannel", "Tokens", "UnassignRole", "UploadConnector", "VerifyAudit",
 	// Which connectors there are, and what they can, is for all who may view the
 	// setup.
 	"ConnectorLog", "ConnectorUse", "Description", "Trends",

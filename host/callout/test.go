@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"mime"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,8 +22,11 @@ import (
 // Step is one of what a test of a credential tried.
 type Step struct {
 	// Name is secret, resolve, connect, tls, clock, sign in or probe.
-	Name   string        `json:"name"`
-	OK     bool          `json:"ok"`
+	Name string `json:"name"`
+	OK   bool   `json:"ok"`
+	// Unsure: it did not fail, and does not tell whether the sign-in works. Such a
+	// step is not OK.
+	Unsure bool          `json:"unsure"`
 	Detail string        `json:"detail"`
 	Took   time.Duration `json:"tookNanoseconds"`
 }
@@ -44,14 +49,14 @@ func (e *Egress) Try(ctx context.Context, given Credential, userID, path string)
 	c, err := e.newCredential(given)
 	e.apply.Unlock()
 	if err != nil {
-		return []Step{{"secret", false, err.Error(), time.Since(began)}}, nil
+		return []Step{{"secret", false, false, err.Error(), time.Since(began)}}, nil
 	}
 	defer c.client.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(ctx, 2*c.Timeout)
 	defer cancel()
 	steps := []Step{}
 	if c.signIn.SecretSet() {
-		steps = append(steps, Step{"secret", true, "there", time.Since(began)})
+		steps = append(steps, Step{"secret", true, false, "there", time.Since(began)})
 	}
 	resolved, err := e.resolve(ctx, c)
 	if steps = append(steps, resolved); err != nil {
@@ -74,7 +79,7 @@ func (e *Egress) Try(ctx context.Context, given Credential, userID, path string)
 	took := time.Since(began)
 	if err != nil {
 		answer := c.notSignedIn(Caller{}, err)
-		return append(steps, Step{"sign in", false, answer.Err.Message, took}), nil
+		return append(steps, Step{"sign in", false, false, answer.Err.Message, took}), nil
 	}
 	seen := &connection{}
 	caller := Caller{Connector: "test", Credential: c.Name, UserID: userID}
@@ -96,17 +101,59 @@ func (e *Egress) Try(ctx context.Context, given Credential, userID, path string)
 		detail += ", until " + end.Local().Format(time.DateTime)
 	}
 	if answer.Err != nil {
-		return append(steps, Step{"probe", false, answer.withoutSecrets(c.masks.of(auth)).Err.Message, probed}), nil
+		return append(steps, Step{"probe", false, false, answer.withoutSecrets(c.masks.of(auth)).Err.Message, probed}), nil
 	}
 	if clock := clockStep(answer.header.Get("Date"), time.Now()); clock != nil {
 		steps = append(steps, *clock)
 	}
-	refused := answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden
-	if refused {
-		detail += fmt.Sprintf(": the target answers %d to it", answer.Status)
+	signedIn := Step{"sign in", answer.Status != http.StatusUnauthorized, false, detail, took}
+	read := probeStep(u, answer, probed)
+	if !signedIn.OK {
+		signedIn.Detail += ": the target answers 401 to it"
+	} else if !read.OK {
+		signedIn.Detail += ", as far as can be told"
 	}
-	steps = append(steps, Step{"sign in", answer.Status != http.StatusUnauthorized, detail, took})
-	return append(steps, Step{"probe", !refused && answer.Status < 500, fmt.Sprintf("GET %s answered %d %s", clip("/"+strings.TrimPrefix(u.EscapedPath(), "/"), 200), answer.Status, http.StatusText(answer.Status)), probed}), nil
+	return append(steps, signedIn, read), nil
+}
+
+// probeStep says what the answer to a probe means for the sign-in, and what to
+// do: only what was read is proof that it works.
+func probeStep(u *url.URL, answer Response, took time.Duration) Step {
+	seen := fmt.Sprintf("GET %s answered %d %s", clip("/"+strings.TrimPrefix(u.EscapedPath(), "/"), 200), answer.Status, http.StatusText(answer.Status))
+	step := func(ok, unsure bool, means string) Step {
+		if means != "" {
+			seen += ": " + means
+		}
+		return Step{"probe", ok, unsure, seen, took}
+	}
+	switch status := answer.Status; {
+	case status == http.StatusUnauthorized:
+		return step(false, false, "the target does not take this sign-in; look whether the secret is right, and not expired or revoked")
+	case status == http.StatusForbidden:
+		return step(false, false, "the target does not let this sign-in read that; give it the right in the app, or another scope, or test a path that it may read")
+	case status == http.StatusNotFound || status == http.StatusGone:
+		return step(false, true, "there is nothing at this address, so it does not tell whether the sign-in works; look at the endpoint and the path, and test one that is there, such as Users")
+	case status == http.StatusMethodNotAllowed:
+		return step(false, true, "this path can't be read, so it does not tell whether the sign-in works; test one that can, such as Users")
+	case status == http.StatusTooManyRequests:
+		return step(false, true, "the target is asked too often just now; test again later")
+	case status >= 500:
+		return step(false, false, "the target is not well; whether the sign-in works is seen when it is back")
+	case status >= 400:
+		return step(false, true, "the target does not understand the question, so it does not tell whether the sign-in works; test another path")
+	case status >= 300:
+		return step(false, true, "the target leads elsewhere, as one does that wants a person to sign in; look at the endpoint, and test a path that answers itself")
+	case isWebPage(answer.header.Get("Content-Type")):
+		return step(false, true, "but with a web page, as one does that wants a person to sign in; look at the endpoint, and test a path of its API")
+	default:
+		return step(true, false, "")
+	}
+}
+
+// isWebPage tells whether an answer is for people, not programs.
+func isWebPage(contentType string) bool {
+	kind, _, err := mime.ParseMediaType(contentType)
+	return err == nil && (kind == "text/html" || kind == "application/xhtml+xml")
 }
 
 // clockStep tells of a target whose clock is another than ours: signatures and
@@ -124,7 +171,7 @@ func clockStep(date string, now time.Time) *Step {
 	if skew < mostSkew {
 		return nil
 	}
-	return &Step{"clock", true, fmt.Sprintf("the target's clock is %s %s ours", skew, way), 0}
+	return &Step{"clock", true, false, fmt.Sprintf("the target's clock is %s %s ours", skew, way), 0}
 }
 
 // mostSkew is by how much clocks may differ before it is told: a Date has whole
@@ -136,11 +183,11 @@ func (e *Egress) resolve(ctx context.Context, c *credential) (Step, error) {
 	began := time.Now()
 	name := c.base.Hostname()
 	if c.proxied() {
-		return Step{"resolve", true, name + " is for the proxy to resolve", 0}, nil
+		return Step{"resolve", true, false, name + " is for the proxy to resolve", 0}, nil
 	}
 	within, err := newReach(c.Networks, e.options.Own)
 	if err != nil {
-		return Step{"resolve", false, err.Error(), 0}, err
+		return Step{"resolve", false, false, err.Error(), 0}, err
 	}
 	resolver := e.options.Resolver
 	if resolver == nil {
@@ -148,17 +195,17 @@ func (e *Egress) resolve(ctx context.Context, c *credential) (Step, error) {
 	}
 	addresses, err := resolver.LookupNetIP(ctx, "ip", name)
 	if err != nil {
-		return Step{"resolve", false, name + " can't be resolved", time.Since(began)}, err
+		return Step{"resolve", false, false, name + " can't be resolved", time.Since(began)}, err
 	}
 	port, _ := strconv.Atoi(portWith(c.base)) // of a URL that was checked
 	var shown []string
 	for _, a := range addresses {
 		if err = within.check(name, netip.AddrPortFrom(a, uint16(port))); err != nil {
-			return Step{"resolve", false, err.Error(), time.Since(began)}, err
+			return Step{"resolve", false, false, err.Error(), time.Since(began)}, err
 		}
 		shown = append(shown, a.Unmap().String())
 	}
-	return Step{"resolve", true, name + " is " + strings.Join(shown, ", "), time.Since(began)}, nil
+	return Step{"resolve", true, false, name + " is " + strings.Join(shown, ", "), time.Since(began)}, nil
 }
 
 // proxied tells whether the endpoint is called through a proxy.
@@ -243,7 +290,7 @@ func (c *connection) add(name string, began time.Time, detail string, err error)
 			detail = r.why
 		}
 	}
-	c.list = append(c.list, Step{name, err == nil, detail, time.Since(began)})
+	c.list = append(c.list, Step{name, err == nil, false, detail, time.Since(began)})
 }
 
 func (c *connection) steps() []Step {

@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -39,6 +40,17 @@ func TestEachStepOfATestThatFailsIsTheLastAndSaysWhy(t *testing.T) {
 		case "/hangs up":
 			w.Header().Set("Content-Length", "100")
 			_, _ = io.WriteString(w, canary)
+		case "/nothing":
+			w.WriteHeader(http.StatusNotFound)
+		case "/forbidden":
+			w.WriteHeader(http.StatusForbidden)
+		case "/post":
+			w.WriteHeader(http.StatusMethodNotAllowed)
+		case "/elsewhere":
+			http.Redirect(w, r, "https://signin.example/login", http.StatusFound)
+		case "/page":
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			_, _ = io.WriteString(w, "<h1>Sign in</h1>")
 		case "/in":
 			_, _ = io.WriteString(w, r.Header.Get("Authorization"))
 		default:
@@ -64,6 +76,11 @@ func TestEachStepOfATestThatFailsIsTheLastAndSaysWhy(t *testing.T) {
 		fails      string
 		says       string
 	}{
+		"a path that is not there":      {callout.Credential{Endpoint: target.URL, SignIn: bearer}, "/nothing", []string{"secret", "resolve", "connect", "sign in", "probe"}, "probe", "answered 404 Not Found: there is nothing at this address"},
+		"a path that can't be read":     {callout.Credential{Endpoint: target.URL, SignIn: bearer}, "/post", []string{"secret", "resolve", "connect", "sign in", "probe"}, "probe", "answered 405"},
+		"what may not be read":          {callout.Credential{Endpoint: target.URL, SignIn: bearer}, "/forbidden", []string{"secret", "resolve", "connect", "sign in", "probe"}, "probe", "does not let this sign-in read that"},
+		"a way to somewhere else":       {callout.Credential{Endpoint: target.URL, SignIn: bearer}, "/elsewhere", []string{"secret", "resolve", "connect", "sign in", "probe"}, "probe", "leads elsewhere"},
+		"a page for people":             {callout.Credential{Endpoint: target.URL, SignIn: bearer}, "/page", []string{"secret", "resolve", "connect", "sign in", "probe"}, "probe", "with a web page"},
 		"a secret that is not there":    {callout.Credential{Endpoint: target.URL, SignIn: signin.Config{Protocol: signin.Bearer, Secret: signin.Secret{Ref: secret.Ref{File: "/nowhere/at/all"}, Path: "bearer.token"}}}, "", []string{"secret"}, "secret", "can't be read"},
 		"a name that nobody has":        {callout.Credential{Endpoint: "https://nobody.example", SignIn: bearer}, "", []string{"secret", "resolve"}, "resolve", "can't be resolved"},
 		"where nobody may go":           {callout.Credential{Endpoint: "https://inside.example", SignIn: bearer}, "", []string{"secret", "resolve"}, "resolve", "networks: [private]"},
@@ -98,6 +115,8 @@ func TestEachStepOfATestThatFailsIsTheLastAndSaysWhy(t *testing.T) {
 				require.Empty(t, c.fails)
 			}
 			require.Contains(t, last.Detail, c.says)
+			unsure := []string{"a path that is not there", "a path that can't be read", "a way to somewhere else", "a page for people"}
+			require.Equal(t, slices.Contains(unsure, name), last.Unsure, "what was not refused is not said to be refused")
 			shown, err := json.Marshal(steps)
 			require.NoError(t, err)
 			require.NotContains(t, string(shown)+log.String(), canary)

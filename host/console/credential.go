@@ -18,12 +18,109 @@ func credentialPath(name string, below ...string) string {
 	return strings.Join(append([]string{Path + "/credentials/" + url.PathEscape(name)}, below...), "/")
 }
 
+// credentialList are the credentials, with a form for another.
+type credentialList struct {
+	Credentials []api.Credential
+	// New is the kind of another, Fields its inputs; Open: the form is shown.
+	// Problem is what is wrong with what was given.
+	New     signInKind
+	Fields  []Field
+	Open    bool
+	Problem string
+}
+
 func (c *console) credentials(w http.ResponseWriter, r *http.Request) error {
-	list, err := c.Service.Credentials(r.Context())
+	kind := r.URL.Query().Get("new")
+	k := signInKindOf(kind)
+	return c.showCredentials(w, r, http.StatusOK, credentialList{New: k, Open: kind != "", Fields: k.fields(nil, "")})
+}
+
+func (c *console) showCredentials(w http.ResponseWriter, r *http.Request, status int, page credentialList) (err error) {
+	if page.Credentials, err = c.Service.Credentials(r.Context()); err != nil {
+		return err
+	}
+	return c.showWith(w, r, status, Page{Title: "Credentials", Sub: Text("How Provost signs in to apps. Connectors never see a secret, and no page shows one."), Current: "credentials"}, credentialsPage(page))
+}
+
+// newCredentialRoute stores a named credential; who may, may change them all.
+const newCredentialRoute = "POST " + Path + "/credentials"
+
+// newCredential stores a named credential.
+func (c *console) newCredential(w http.ResponseWriter, r *http.Request) error {
+	if err := r.ParseForm(); err != nil {
+		return err
+	}
+	k := signInKindOf(r.PostForm.Get("kind"))
+	name, document := k.document(r.PostForm, nil)
+	err := c.putDocument(r.Context(), "credentials", name, document, 0)
+	switch code := host.CodeOf(err); {
+	case err == nil:
+		return c.done(w, r, credentialPath(name), Flash{Tone: "good", Text: name + " is stored, with its secret sealed. Test it before an app uses it."})
+	case code == host.Internal || code == host.PermissionDenied:
+		return err
+	case code == host.Changed:
+		err = host.Errorf(code, "there is a credential %s already: choose another name, or change that one on its page", name)
+	}
+	problem := capital(message(err))
+	return c.showCredentials(w, r, http.StatusUnprocessableEntity, credentialList{New: k, Open: true, Fields: k.fields(r.PostForm, problem), Problem: problem})
+}
+
+// changeCredential stores what a form says of a credential that there is.
+func (c *console) changeCredential(w http.ResponseWriter, r *http.Request) error {
+	ctx, name := r.Context(), r.PathValue("name")
+	p, err := c.credentialPage(ctx, name)
 	if err != nil {
 		return err
 	}
-	return c.show(w, r, Page{Title: "Credentials", Sub: Text("How Provost signs in to apps. Connectors never see a secret, and no page shows one."), Current: "credentials"}, credentialsPage(list))
+	if err := r.ParseForm(); err != nil {
+		return err
+	}
+	if p.Setting == nil || !p.Changeable {
+		return host.Errorf(host.Conflict, "%s can't be changed here", name)
+	}
+	_, document := p.Kind.document(r.PostForm, p.Setting.Document)
+	err = c.putDocument(ctx, "credentials", name, document, formNumber(r, "revision"))
+	switch code := host.CodeOf(err); {
+	case err == nil:
+		return c.done(w, r, credentialPath(name), Flash{Tone: "good", Text: name + " is changed, and counts as it is now."})
+	case code == host.Internal || code == host.PermissionDenied:
+		return err
+	case code == host.Changed:
+		return c.refused(w, r, credentialPath(name)+"?change", err)
+	}
+	p.Problem = capital(message(err))
+	p.Fields = p.Kind.changed(r.PostForm, p.Setting.Document, p.Problem)
+	return c.showCredential(w, r, http.StatusUnprocessableEntity, p)
+}
+
+// rotateCredential changes a secret of a credential, or ends that.
+func (c *console) rotateCredential(w http.ResponseWriter, r *http.Request) error {
+	ctx, name := r.Context(), r.PathValue("name")
+	done, err := c.Service.RotateCredential(ctx, name, api.Rotation{Secret: r.PostFormValue("secret"), Field: r.PostFormValue("field"), Path: testPath(r),
+		Force: r.PostFormValue("force") != "", Finish: r.PostFormValue("finish") != ""})
+	switch {
+	case err != nil:
+		return c.refused(w, r, credentialPath(name), err)
+	case done.Done && r.PostFormValue("finish") != "":
+		return c.done(w, r, credentialPath(name), Flash{Tone: "good", Text: name + " has one secret again."})
+	case done.Done:
+		return c.done(w, r, credentialPath(name), Flash{Tone: "good", Text: name + " has the new secret. The one before counts beside it, until you end the rotation."})
+	}
+	p, err := c.credentialPage(ctx, name)
+	if err != nil {
+		return err
+	}
+	p.Rotated = done
+	return c.showCredential(w, r, http.StatusUnprocessableEntity, p)
+}
+
+// deleteCredential drops a credential that no app uses.
+func (c *console) deleteCredential(w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("name")
+	if err := c.Service.DeleteSetting(r.Context(), "credentials", name, formNumber(r, "revision")); err != nil {
+		return c.refused(w, r, credentialPath(name), err)
+	}
+	return c.done(w, r, Path+"/credentials", Flash{Tone: "good", Text: name + " is deleted, and its secret with it."})
 }
 
 // credentialPage is one named credential.
@@ -33,10 +130,33 @@ type credentialPage struct {
 	People  map[string]api.Person
 	Setting *api.Setting
 	Manage  bool
-	// Tested is what came of a test; nil where none was made.
-	Tested []api.TestStep
-	// Failed is why a test could not be made.
+	// Changeable: it is stored, of a kind that has a form, and who looks may change
+	// it.
+	Changeable bool
+	Kind       signInKind
+	// Fields are the inputs to change it, nil where that is not shown; Problem is
+	// what is wrong with what was given.
+	Fields  []Field
+	Problem string
+	// Rotated is what came of a rotation that changed nothing; nil for none.
+	Rotated *api.Rotated
+	Tried   tried
+}
+
+// tried is what came of a test of a credential.
+type tried struct {
+	Name string
+	// Steps are nil where no test was made; Failed is why it could not be.
+	Steps  []api.TestStep
 	Failed string
+}
+
+// works says in a sentence what came of it.
+func (t tried) works() (tone, text string) {
+	if t.Failed != "" {
+		return "bad", t.Failed
+	}
+	return api.Works(t.Name, t.Steps)
 }
 
 func (c *console) credential(w http.ResponseWriter, r *http.Request) error {
@@ -44,11 +164,14 @@ func (c *console) credential(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return c.showCredential(w, r, p)
+	if p.Changeable && r.URL.Query().Has("change") {
+		p.Fields = p.Kind.changed(p.Kind.form(p.Setting.Document), p.Setting.Document, "")
+	}
+	return c.showCredential(w, r, http.StatusOK, p)
 }
 
-func (c *console) showCredential(w http.ResponseWriter, r *http.Request, p credentialPage) error {
-	return c.show(w, r, Page{Title: p.Name, Sub: credentialSub(p), Current: "credentials", Actions: credentialActions(p),
+func (c *console) showCredential(w http.ResponseWriter, r *http.Request, status int, p credentialPage) error {
+	return c.showWith(w, r, status, Page{Title: p.Name, Sub: credentialSub(p), Current: "credentials", Actions: credentialActions(p),
 		Crumbs: []Crumb{{"Credentials", Path + "/credentials"}, {Label: p.Name}}}, credentialBody(p))
 }
 
@@ -56,7 +179,7 @@ func (c *console) credentialPage(ctx context.Context, name string) (p credential
 	if p.Credential, err = c.Service.Credential(ctx, name); err != nil {
 		return p, err
 	}
-	p.Manage = may(ctx, access.CustomizeApplication)
+	p.Manage, p.Tried.Name = may(ctx, access.CustomizeApplication), name
 	targets, err := c.Service.Targets(ctx)
 	if err != nil {
 		return p, err
@@ -70,6 +193,8 @@ func (c *console) credentialPage(ctx context.Context, name string) (p credential
 	}
 	if err == nil {
 		p.Setting = &setting
+		kind, known := signInKindIn(setting.Document)
+		p.Kind, p.Changeable = kind, known && setting.File == "" && mayOpen(ctx, newCredentialRoute)
 	}
 	var ids []string
 	for _, a := range p.Authorizations {
@@ -99,27 +224,36 @@ func (p credentialPage) Principal() *host.Authorization {
 	return nil
 }
 
-// tryCredential tries a credential, step by step.
+// tryCredential tries a credential, step by step. It is pressed on its own page,
+// and in the wizard of an app.
 func (c *console) tryCredential(w http.ResponseWriter, r *http.Request) error {
 	ctx, name := r.Context(), r.PathValue("name")
+	t := tried{Name: name}
+	var err error
+	if t.Steps, err = c.Service.TestCredential(ctx, name, "", testPath(r)); err != nil {
+		if host.CodeOf(err) == host.Internal || host.CodeOf(err) == host.PermissionDenied || host.CodeOf(err) == host.NotFound {
+			return err
+		}
+		t.Failed = capital(message(err)) + "."
+	}
+	if isPart(r) {
+		return c.part(w, r, triedCredential(t))
+	}
 	p, err := c.credentialPage(ctx, name)
 	if err != nil {
 		return err
 	}
+	p.Tried = t
+	return c.showCredential(w, r, http.StatusOK, p)
+}
+
+// testPath is the path that a form asks a test to read, "" for none.
+func testPath(r *http.Request) string {
 	path := strings.TrimSpace(r.PostFormValue("path"))
 	if path != "" && !strings.HasPrefix(path, "/") {
 		path = "/" + path
 	}
-	if p.Tested, err = c.Service.TestCredential(ctx, name, "", path); err != nil {
-		if host.CodeOf(err) == host.Internal || host.CodeOf(err) == host.PermissionDenied {
-			return err
-		}
-		p.Failed = capital(message(err))
-	}
-	if isPart(r) {
-		return c.part(w, r, triedCredential(p))
-	}
-	return c.showCredential(w, r, p)
+	return path
 }
 
 // authorizingPage is an authorization that was begun.
@@ -211,22 +345,39 @@ func protocolText(protocol string) string {
 	return capital(strings.ReplaceAll(strings.Replace(protocol, "oauth2", "OAuth 2.0", 1), "_", " "))
 }
 
-// testText says in a sentence what came of a test.
-func testText(p credentialPage) string {
-	if p.Failed != "" {
-		return p.Failed
+func triedClass(s api.TestStep) string {
+	switch {
+	case s.OK:
+		return "ok"
+	case s.Unsure:
+		return "ko"
+	default:
+		return "no"
 	}
-	for _, s := range p.Tested {
-		if !s.OK {
-			return p.Name + " does not work: " + s.Name + " failed."
-		}
-	}
-	return p.Name + " works."
 }
 
-func triedClass(ok bool) string {
-	if ok {
-		return "ok"
+// deleteText says what a deletion takes away.
+func deleteText(p credentialPage) string {
+	if len(p.Apps) > 0 {
+		return listed(p.Apps) + " " + map[bool]string{true: "uses", false: "use"}[len(p.Apps) == 1] + " it, so it can't be deleted before another takes its place there."
 	}
-	return "no"
+	return "Its secret goes with it, and what people have authorised is taken back. It can't be had again."
+}
+
+// secretOptions are the secrets to rotate one of.
+func secretOptions(p credentialPage) (list []Option) {
+	for _, path := range p.Secrets {
+		list = append(list, Option{path, path})
+	}
+	return list
+}
+
+// secretLines is how many lines the input of a new secret has, 0 for one.
+func secretLines(p credentialPage) int {
+	for _, in := range p.Kind.Inputs {
+		if in.Secret && in.Lines {
+			return 4
+		}
+	}
+	return 0
 }

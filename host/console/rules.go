@@ -77,6 +77,10 @@ var Rules = append(access.Rules{
 	{Route: "GET /console/credentials/{name}", Need: view, Over: access.Objects},
 	{Route: "GET /console/credentials/{name}/authorized", Need: manageApps, Over: access.Objects},
 	{Route: "POST /console/credentials/{name}/test", Need: manageApps, Over: access.Objects},
+	{Route: newCredentialRoute, Need: manageApps},
+	{Route: "POST /console/credentials/{name}/change", Need: manageApps},
+	{Route: "POST /console/credentials/{name}/rotate", Need: manageApps},
+	{Route: "POST /console/credentials/{name}/delete", Need: manageApps},
 	{Route: "POST /console/credentials/{name}/authorize", Need: manageApps, Over: access.Objects},
 	{Route: "POST /console/credentials/{name}/revoke", Need: manageApps, Over: access.Objects},
 
@@ -166,6 +170,10 @@ func (c *console) pages() map[string]handler {
 		"GET /console/credentials/{name}":            c.credential,
 		"GET /console/credentials/{name}/authorized": c.authorizedCredential,
 		"POST /console/credentials/{name}/test":      c.tryCredential,
+		newCredentialRoute:                           c.newCredential,
+		"POST /console/credentials/{name}/change":    c.changeCredential,
+		"POST /console/credentials/{name}/rotate":    c.rotateCredential,
+		"POST /console/credentials/{name}/delete":    c.deleteCredential,
 		"POST /console/credentials/{name}/authorize": c.authorizeCredential,
 		"POST /console/credentials/{name}/revoke":    c.revokeCredential,
 

@@ -71,7 +71,6 @@ func (c *console) wizardPages() map[string]handler {
 		"POST " + at("/connector/grant"):      c.connectorGrant,
 		"POST " + at("/credential/new"):       c.credentialNew,
 		"POST " + at("/credential/authorise"): c.credentialAuthorise,
-		"POST " + at("/credential/test"):      c.credentialTest,
 		"GET " + at("/credential/state"):      c.credentialState,
 		"POST " + at("/attributes/preview"):   c.attributesPreview,
 		"GET " + at("/linking/run"):           c.wizardRun,
