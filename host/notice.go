@@ -27,12 +27,15 @@ const (
 	// NoticeConfiguration: a changed configuration is refused. Each machine has its
 	// own, so it is shown there and not sent.
 	NoticeConfiguration NoticeKind = "configuration"
+	// NoticeSetting: a machine can't use a stored setting, as its own files say
+	// otherwise; the subject is the setting, the machine and its file.
+	NoticeSetting NoticeKind = "setting"
 	// NoticeTest is for trying a channel; it is stored nowhere.
 	NoticeTest NoticeKind = "test"
 )
 
 // NoticeKinds are those that are sent.
-var NoticeKinds = []NoticeKind{NoticeConnector, NoticeThreshold, NoticeCredential, NoticeTarget, NoticeApproval, NoticeReview}
+var NoticeKinds = []NoticeKind{NoticeConnector, NoticeThreshold, NoticeCredential, NoticeTarget, NoticeApproval, NoticeReview, NoticeSetting}
 
 // Notice is something that a person must do, or know. It is raised once while
 // it lasts, whichever machine sees it, and resolved when it is over; of one

@@ -137,7 +137,7 @@ func (d *daemon) identified(next http.Handler) http.Handler {
 			r = r.WithContext(access.WithSubject(r.Context(), s))
 		case set || isWayIn(r.URL.Path):
 		case !fromThisMachine(r):
-			http.Error(w, "nobody can sign in yet, so this is for the machine itself alone: use 127.0.0.1 or the socket, or make the first administrator at /console/setup", http.StatusForbidden)
+			closed(w, r)
 			return
 		}
 		if s == nil && !set && fromThisMachine(r) {
@@ -145,6 +145,16 @@ func (d *daemon) identified(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// closed refuses who comes from elsewhere while nobody can sign in.
+func closed(w http.ResponseWriter, r *http.Request) {
+	const why = "nobody can sign in yet, so this is for the machine itself alone: use 127.0.0.1 or the socket, or make the first administrator at /console/setup"
+	if strings.HasPrefix(r.URL.Path, "/api/") {
+		api.Refuse(w, r, host.Errorf(host.PermissionDenied, "%s", why))
+		return
+	}
+	http.Error(w, why, http.StatusForbidden)
 }
 
 func isProbe(path string) bool { return path == "/healthz" || path == "/readyz" }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
+	"github.com/provosthq/provost/host/api"
 	"github.com/provosthq/provost/host/backup"
 	"github.com/provosthq/provost/host/store"
 )
@@ -117,6 +118,6 @@ func (d *daemon) dropUnfinishedBackups(dataDir string) {
 }
 
 // onSocketOnly refuses what everybody on this machine could ask for.
-func onSocketOnly(w http.ResponseWriter, _ *http.Request) {
-	http.Error(w, "only over the daemon's socket, which is its owner's: provost backup FILE", http.StatusForbidden)
+func onSocketOnly(w http.ResponseWriter, r *http.Request) {
+	api.Refuse(w, r, host.Errorf(host.PermissionDenied, "a backup is to be had only over the daemon's socket, which is its owner's: provost backup FILE, on its machine"))
 }

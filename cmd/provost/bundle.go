@@ -37,7 +37,7 @@ what a target has said in an error. Look before you send it.`,
 				return writeBundle(out, answer.Body)
 			})
 			if err != nil {
-				if _, loadErr := config.Load(configFile(s.config)); loadErr != nil || host.CodeOf(err) == host.Unavailable {
+				if _, loadErr := config.Load(configFile(s.config)); s.remote.address() == "" && (loadErr != nil || host.CodeOf(err) == host.Unavailable) {
 					return host.Errorf(host.CodeOf(err), "%w\nwithout a host there is nothing to bundle   -> provost doctor", err)
 				}
 				return err
@@ -47,6 +47,7 @@ what a target has said in an error. Look before you send it.`,
 		},
 	}
 	cmd.Flags().StringVarP(&s.config, "config", "c", "", "configuration file (default: PROVOST_CONFIG, else provost.yaml)")
+	s.remote.flags(cmd.Flags())
 	cmd.Flags().StringVarP(&out, "output", "o", "", "file to write (default: provost-support-TIME.tar.gz here); it must not be there yet")
 	return cmd
 }

@@ -186,6 +186,7 @@ func (d *daemon) start(ctx context.Context) error {
 	d.every(ctx, time.Second, "connectors that take over or go back", d.tendConnectors)
 	d.every(ctx, time.Second, "connectors that do not connect yet", d.tendUnconnected)
 	d.every(ctx, time.Second, "settings that another machine has changed", d.tendSettings)
+	d.every(ctx, time.Second, "settings that this machine can't use", d.tellUnused())
 	d.every(ctx, sampleEvery, "measuring how it does", d.sample)
 	d.every(ctx, 2*time.Second, "apps that go live after the wizard", d.finishWizards)
 	d.every(ctx, time.Second, "what changes, for those who listen", d.events.Poll)

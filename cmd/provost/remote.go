@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/access"
 )
@@ -17,6 +19,13 @@ import (
 // remote is a daemon on another machine, or at an address of this one.
 type remote struct {
 	server, tokenFile, ca string
+}
+
+// flags are those that say which.
+func (r *remote) flags(f *pflag.FlagSet) {
+	f.StringVar(&r.server, "server", "", "URL of a daemon elsewhere (default: PROVOST_SERVER, else this machine's)")
+	f.StringVar(&r.tokenFile, "token-file", "", "with --server: file with the token (default: PROVOST_TOKEN)")
+	f.StringVar(&r.ca, "ca", "", "with --server: PEM file with the authorities to trust, in place of the system's")
 }
 
 // address is the daemon's URL; "" where the commands speak to this machine's.

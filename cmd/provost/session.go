@@ -40,9 +40,7 @@ func (s *session) add(cmds ...*cobra.Command) []*cobra.Command {
 	for _, c := range cmds {
 		c.PersistentFlags().StringVarP(&s.config, "config", "c", "", "configuration file (default: PROVOST_CONFIG, else provost.yaml)")
 		c.PersistentFlags().StringVarP(&s.output, "output", "o", "table", "table, json, yaml")
-		c.PersistentFlags().StringVar(&s.remote.server, "server", "", "URL of a daemon elsewhere (default: PROVOST_SERVER, else this machine's)")
-		c.PersistentFlags().StringVar(&s.remote.tokenFile, "token-file", "", "with --server: file with the token (default: PROVOST_TOKEN)")
-		c.PersistentFlags().StringVar(&s.remote.ca, "ca", "", "with --server: PEM file with the authorities to trust, in place of the system's")
+		s.remote.flags(c.PersistentFlags())
 	}
 	return cmds
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -185,6 +187,47 @@ func TestSettingsReachTheOtherMachines(t *testing.T) {
 	require.Error(t, err)
 	require.Contains(t, said, "since you read it")
 	a.until("what b stored", func() bool { return strings.Contains(a.must("", "app", "list"), "From b") })
+
+	// Whoever listens at one hears of what was done at the other, of which nothing
+	// is heard any more once it was killed.
+	heard := listen(t, b)
+	told := func(id string) func() bool { return func() bool { return strings.Contains(heard.String(), id) } }
+	a.must("Username,LastName\ngrace,Hopper\n", "user", "import", "-", "--format", "csv", "--assign", "made")
+	list := a.requests("made")
+	require.NotEmpty(t, list)
+	b.until("the event of what a made", told(list[0].Id))
+
+	// What b's file says otherwise is told at a, too.
+	b.configure(fmt.Sprintf("database: {url: %q}\nplugins: [{name: mock, source: mock.wasm}]\ncredentials: [{name: Mock, endpoint: \"http://127.0.0.1:9\", anonymous: true}]\napps: [{name: made, label: The file's, plugin: mock, credential: Mock}]\n", url))
+	a.until("the notice", func() bool {
+		said := a.must("", "notice", "list", "-o", "json")
+		return strings.Contains(said, "apps.made on "+machine()+" ("+b.file+")")
+	})
+	b.configure(fmt.Sprintf("database: {url: %q}\nplugins: [{name: mock, source: mock.wasm}]\ncredentials: [{name: Mock, endpoint: \"http://127.0.0.1:9\", anonymous: true}]\n", url))
+	a.until("its end", func() bool { return !strings.Contains(a.must("", "notice", "list", "-o", "json"), "apps.made on ") })
+
+	require.NoError(t, a.process.Process.Kill())
+	<-a.ended
+	a.process = nil
+	b.add("made", "ada")
+	list = b.requests("made")
+	require.Len(t, list, 2)
+	b.until("the event of what b made", told(list[1].Id))
+}
+
+// listen takes down the live events of a daemon.
+func listen(t *testing.T, s *served) *logBuffer {
+	heard := new(logBuffer)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.api+api.EventsPath, nil)
+	require.NoError(t, err)
+	answer, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, answer.StatusCode)
+	var done sync.WaitGroup
+	done.Go(func() { _, _ = io.Copy(heard, answer.Body) }) // until the end of the test
+	t.Cleanup(func() { _ = answer.Body.Close(); done.Wait() })
+	s.until("what was before", func() bool { return strings.Contains(heard.String(), "retry:") })
+	return heard
 }
 
 // A stop while the key is made leaves none or a whole one, and of many who make

@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/provosthq/provost/config"
 	"github.com/provosthq/provost/host"
@@ -109,4 +112,62 @@ func (d *daemon) tendSettings(ctx context.Context) error {
 	}
 	_, err = d.changed(host.WithActor(ctx, host.Ourselves), d.path, "settings")
 	return err
+}
+
+// tellUnused tells people, on all machines, which settings this one can't use:
+// whoever stored one elsewhere would not learn of it. It looks when something
+// has changed.
+func (d *daemon) tellUnused() func(context.Context) error {
+	var generation int64
+	var told map[string]string // nil before the first look
+	return func(ctx context.Context) error {
+		now := d.current.Load()
+		if d.path == "" || told != nil && now.generation == generation && maps.Equal(told, now.unused) {
+			return nil
+		}
+		if err := d.noticeUnused(ctx, now.unused); err != nil {
+			return err
+		}
+		generation, told = now.generation, maps.Clone(now.unused)
+		if told == nil {
+			told = map[string]string{}
+		}
+		return nil
+	}
+}
+
+// noticeUnused raises a notice of each setting that is not used here, and ends
+// those that are over: of this machine, and of any for what is not stored any
+// more, as a machine that is gone does not tell so itself.
+func (d *daemon) noticeUnused(ctx context.Context, unused map[string]string) error {
+	here := fmt.Sprintf(" on %s (%s)", machine(), d.path)
+	var open []*host.Notice
+	stored := map[string]bool{}
+	err := d.store.View(ctx, func(t *store.Tx) (err error) {
+		if open, err = t.Notices(ctx, time.Time{}); err != nil {
+			return err
+		}
+		list, _, err := t.Settings(ctx)
+		for _, one := range list {
+			stored[storedEntry(one).Place()] = true
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, place := range sortedKeys(unused) {
+		if stored[place] {
+			d.raise(ctx, host.Notice{Kind: host.NoticeSetting, Subject: place + here,
+				Text: fmt.Sprintf("the stored setting %s is not used%s: %s   -> provost setting list, there", place, here, unused[place])})
+		}
+	}
+	for _, n := range open {
+		place, _, _ := strings.Cut(n.Subject, " on ")
+		own := strings.HasSuffix(n.Subject, here) && unused[place] == ""
+		if n.Kind == host.NoticeSetting && (own || !stored[place]) {
+			d.resolve(ctx, n.Kind, n.Subject)
+		}
+	}
+	return nil
 }

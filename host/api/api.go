@@ -121,7 +121,7 @@ func byHand(a huma.API, mux *routes, s Service, o Options) {
 	handle("POST /api/v1/users/import", "application/jsonl", "application/octet-stream", importUsers(s), name, format, param("key", "The member that tells who is who; Username without it"),
 		boolean("prune", "Users whom the file does not have are disabled"), boolean("keep_going", "The good rows are taken"), several("assign", "An app that each is assigned; more than one by giving it again"))
 	handle("POST /api/v1/apps/{app}/accounts/import", "application/json", "application/octet-stream", importAccounts(s), name, format, boolean("commit", "Without a review"))
-	handle("GET /api/v1/apps/{app}/accounts/export", "text/csv", "", exportAccounts(s), choice("format", "csv without it", "csv", "jsonl"), choice("state", "Only these", "linked", "duplicate", "orphaned", "ignored"),
+	handle("GET /api/v1/apps/{app}/accounts/export", "text/csv application/jsonl", "", exportAccounts(s), choice("format", "csv without it", "csv", "jsonl"), choice("state", "Only these", "linked", "duplicate", "orphaned", "ignored"),
 		boolean("drifted", "Only those"), boolean("undecided", "Only those that a person must decide about"), param("query", "Beginnings of words of an id, a username, a name or an e-mail"))
 	handle("POST "+UploadPath, "application/json", "application/wasm", upload(s))
 	handle("POST "+BackupPath, "application/gzip", "", backup(s))

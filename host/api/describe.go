@@ -208,11 +208,16 @@ func describe(_ *huma.OpenAPI, o *huma.Operation) {
 	}
 }
 
-// raw describes a route that is served by hand.
+// raw describes a route that is served by hand; answer has the types of what it
+// answers.
 func raw(a huma.API, pattern, answer, body string, params ...*huma.Param) {
 	method, path, _ := strings.Cut(pattern, " ")
+	answers := map[string]*huma.MediaType{}
+	for _, kind := range strings.Fields(answer) {
+		answers[kind] = &huma.MediaType{}
+	}
 	o := &huma.Operation{Method: method, Path: path, OperationID: operationID(method, path), Parameters: params,
-		Responses: map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{answer: {}}}}}
+		Responses: map[string]*huma.Response{"200": {Description: "OK", Content: answers}}}
 	for part := range strings.SplitSeq(path, "/") {
 		if name, ok := strings.CutPrefix(part, "{"); ok {
 			o.Parameters = append(o.Parameters, &huma.Param{Name: strings.TrimSuffix(name, "}"), In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}})

@@ -56,6 +56,7 @@ const (
 	keptEvents     = 2000
 	waitingEvents  = 512 // of one listener who is slow
 	heartbeatEvery = 15 * time.Second
+	longestBegin   = 5 * time.Second
 )
 
 // Events hands the changes that one look at the database finds to all who
@@ -67,8 +68,8 @@ type Events struct {
 	mu        sync.Mutex
 	listeners map[*listener]bool
 	last      int64
-	kept      []numbered // the newest, for those who come back
-	begun     bool       // the source has; only Poll touches it
+	kept      []numbered    // the newest, for those who come back
+	begun     chan struct{} // closed once the source has
 }
 
 type numbered struct {
@@ -84,28 +85,30 @@ type listener struct {
 
 // NewEvents makes them.
 func NewEvents(source EventSource) *Events {
-	return &Events{source: source, epoch: strings.ReplaceAll(host.NewID(), "-", "")[:12], listeners: map[*listener]bool{}}
+	return &Events{source: source, epoch: strings.ReplaceAll(host.NewID(), "-", "")[:12], listeners: map[*listener]bool{}, begun: make(chan struct{})}
 }
 
 // Poll looks for changes, if anybody listens. It is called again and again, by
 // one goroutine.
 func (e *Events) Poll(ctx context.Context) error {
 	e.mu.Lock()
-	listening := len(e.listeners) > 0
+	listening, begun := len(e.listeners) > 0, e.hasBegun()
+	if !listening && begun {
+		e.begun = make(chan struct{})
+	}
 	e.mu.Unlock()
 	switch {
 	case !listening:
-		e.begun = false
 		return nil
-	case !e.begun:
+	case !begun:
 		if err := e.source.Begin(ctx); err != nil {
 			return err
 		}
-		e.begun = true
 		e.mu.Lock()
 		// What has changed while nobody listened is in no list.
 		e.kept = nil
 		e.last++
+		close(e.begun)
 		e.mu.Unlock()
 		return nil
 	}
@@ -115,6 +118,16 @@ func (e *Events) Poll(ctx context.Context) error {
 	}
 	e.tell(list)
 	return nil
+}
+
+// hasBegun is for who holds mu.
+func (e *Events) hasBegun() bool {
+	select {
+	case <-e.begun:
+		return true
+	default:
+		return false
+	}
 }
 
 func (e *Events) tell(list []Event) {
@@ -139,7 +152,9 @@ func (e *Events) tell(list []Event) {
 
 // listen begins to listen. after is the id of the last event that was seen;
 // again are those since then, and missed tells that there were more.
-func (e *Events) listen(subject, after string) (l *listener, again []numbered, missed bool, err error) {
+//
+// What changes after begun is closed is told.
+func (e *Events) listen(subject, after string) (l *listener, again []numbered, missed bool, begun <-chan struct{}, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	own := 0
@@ -149,10 +164,10 @@ func (e *Events) listen(subject, after string) (l *listener, again []numbered, m
 		}
 	}
 	if len(e.listeners) >= mostListeners {
-		return nil, nil, false, host.Errorf(host.Unavailable, "%d listen already; ask for what you show now and then instead", mostListeners)
+		return nil, nil, false, nil, host.Errorf(host.Unavailable, "%d listen already; ask for what you show now and then instead", mostListeners)
 	}
 	if own >= mostOfOne {
-		return nil, nil, false, host.Errorf(host.RateLimited, "%d of you listen already", mostOfOne)
+		return nil, nil, false, nil, host.Errorf(host.RateLimited, "%d of you listen already", mostOfOne)
 	}
 	if after != "" {
 		missed = true
@@ -168,7 +183,7 @@ func (e *Events) listen(subject, after string) (l *listener, again []numbered, m
 	}
 	l = &listener{subject: subject, events: make(chan numbered, waitingEvents)}
 	e.listeners[l] = true
-	return l, again, missed, nil
+	return l, again, missed, e.begun, nil
 }
 
 func (e *Events) leave(l *listener) (missed bool) {
@@ -209,7 +224,7 @@ func (e *Events) stream(w http.ResponseWriter, r *http.Request) {
 	if after == "" {
 		after = q.Get("after")
 	}
-	l, again, missed, err := e.listen(subjectName(access.SubjectOf(ctx)), after)
+	l, again, missed, begun, err := e.listen(subjectName(access.SubjectOf(ctx)), after)
 	if err != nil {
 		problem(err).write(w)
 		return
@@ -235,6 +250,18 @@ func (e *Events) stream(w http.ResponseWriter, r *http.Request) {
 		return send("id: %s-%d\nevent: %s\ndata: %s\n\n", e.epoch, n.number, n.Topic, data)
 	}
 	missing := func() bool { return send("event: missed\ndata: {}\n\n") }
+	end, _ := ctx.Value(endKey{}).(<-chan struct{})
+	// Whoever has the beginning of the answer, and then reads what there is, misses
+	// nothing: so it waits until the source has begun.
+	select {
+	case <-begun:
+	case <-time.After(longestBegin):
+		missed = true
+	case <-ctx.Done():
+		return
+	case <-end:
+		return
+	}
 	if !send("retry: 3000\n\n") || missed && !missing() {
 		return
 	}
@@ -243,7 +270,6 @@ func (e *Events) stream(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	end, _ := ctx.Value(endKey{}).(<-chan struct{})
 	beat := time.NewTicker(heartbeatEvery)
 	defer beat.Stop()
 	for ok := true; ok; {

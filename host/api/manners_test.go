@@ -340,7 +340,9 @@ func TestWhoListensHearsWhatChangesAndGoesOnAfterABreak(t *testing.T) {
 		}
 		all, stopAll := listen(access.Everything(access.Person, "all"), "", "")
 		own, stopOwn := listen(&access.Subject{Kind: access.Person, Name: "owner", Rights: []access.Right{{Role: access.AppOwner, Apps: []string{"acme"}}}}, "?topics=requests,runs", "")
+		require.Empty(t, all.String(), "what changes now would not be told yet")
 		tell() // it begins
+		require.Contains(t, all.String(), "retry: ")
 		tell(api.Event{Topic: "requests", App: "acme", Id: "r1", State: "Completed"}, api.Event{Topic: "requests", App: "other", Id: "r2"}, api.Event{Topic: "accounts", App: "acme", Id: "a1"})
 		require.Contains(t, all.String(), "event: requests\ndata: {\"app\":\"acme\",\"id\":\"r1\",\"state\":\"Completed\"}\n\n")
 		require.Contains(t, all.String(), "r2")

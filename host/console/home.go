@@ -229,7 +229,7 @@ func whereTo(n api.Notice) (href, label string) {
 		return Path + "/credentials/" + url.PathEscape(name), "Authorise"
 	case host.NoticeTarget:
 		return Path + "/system", "See why"
-	case host.NoticeConfiguration:
+	case host.NoticeConfiguration, host.NoticeSetting:
 		return Path + "/system", "See why"
 	default:
 		return Path + "/requests", "Look"

@@ -55,7 +55,7 @@ func toneOfLink(s host.LinkState) string {
 
 func toneOfNotice(k host.NoticeKind) string {
 	switch k {
-	case host.NoticeCredential, host.NoticeConnector, host.NoticeConfiguration, host.NoticeTarget:
+	case host.NoticeCredential, host.NoticeConnector, host.NoticeConfiguration, host.NoticeTarget, host.NoticeSetting:
 		return "bad"
 	case host.NoticeThreshold, host.NoticeApproval:
 		return "warn"
