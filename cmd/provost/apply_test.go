@@ -24,6 +24,9 @@ func applied(t *testing.T) (file string) {
 }
 
 func TestAnAppAndItsCredentialAreAppliedAndDeleted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one command after the other, each of which compiles: under the race detector a minute")
+	}
 	file := applied(t)
 	r := provostWith("name: Acme\nendpoint: http://127.0.0.1:1/\nbearer: {token: {value: canary-0123}}\n", "credential", "apply", "-f", "-", "-c", file)
 	require.Zero(t, r.code, r.errors)

@@ -53,6 +53,9 @@ func copied(t *testing.T, from, to string) {
 }
 
 func TestAConnectorIsSignedPushedPulledAndVerified(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one command after the other, each of which compiles: under the race detector a minute")
+	}
 	_, hub := newHub(t)
 	dir := t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
@@ -159,6 +162,7 @@ func TestWhatAManifestAsksForIsAskedForByTheConnector(t *testing.T) {
 // A daemon follows a tag of a registry to builds that are trusted, goes on with
 // the one before where it moves to another, and starts without the registry.
 func TestADaemonTakesFromARegistryOnlyWhatIsTrusted(t *testing.T) {
+	t.Parallel()
 	server, hub := newHub(t)
 	s := newServed(t)
 	in := func(name string) string { return filepath.Join(s.dir, name) }
@@ -230,6 +234,7 @@ func TestADaemonTakesFromARegistryOnlyWhatIsTrusted(t *testing.T) {
 }
 
 func TestTheCacheKeepsWhatTheConfigurationAndTheVersionsName(t *testing.T) {
+	t.Parallel()
 	_, hub := newHub(t)
 	s := newServed(t)
 	store := newArtifacts(filepath.Join(s.dir, "data", "connectors"), nil)

@@ -144,6 +144,7 @@ func TestALinkByHandIsAuditedWithWhatItWas(t *testing.T) {
 // A real daemon: what is changed in files, by whom; the commands that show it,
 // check it and take it elsewhere.
 func TestTheAuditTrailOfADaemonIsListedVerifiedAndExported(t *testing.T) {
+	t.Parallel()
 	s, app := newServed(t), target.New("")
 	server := httptest.NewServer(app)
 	defer server.Close()

@@ -91,6 +91,7 @@ func (a *authorizing) waits(name string) bool {
 }
 
 func TestACredentialIsAuthorizedInTheBrowserAndItsRequestsGoOn(t *testing.T) {
+	t.Parallel()
 	browser := oauthtest.Browser(t)
 	a := newAuthorizing(t, oauthtest.Options{}, "")
 	a.start()
@@ -165,6 +166,7 @@ func TestACredentialIsAuthorizedInTheBrowserAndItsRequestsGoOn(t *testing.T) {
 // A daemon is killed between the server's answer and its own store: what it was
 // given is lost, and the one that goes on must not use what was used.
 func TestARefreshThatDiesOnItsWayAsksAPersonAndUsesNothingTwice(t *testing.T) {
+	t.Parallel()
 	browser := oauthtest.Browser(t)
 	reached, release := make(chan struct{}, 1), make(chan struct{})
 	var armed sync.Map

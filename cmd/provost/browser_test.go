@@ -202,6 +202,9 @@ func (r *reader) hasNoBarriers(axe string) {
 // skipped, and in CI it fails.
 func axeCore(t *testing.T) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("looks at every page, one after the other: nothing that the race detector would see")
+	}
 	dir := filepath.Join("..", "..", "testdata", "console")
 	file := filepath.Join(dir, "node_modules", "axe-core", "axe.min.js")
 	if _, err := os.Stat(file); err != nil {

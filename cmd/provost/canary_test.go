@@ -106,6 +106,7 @@ func (p *parrot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // in whatever a person, a machine, or a thief of the disk could get at, and in a
 // dump of the daemon.
 func TestNoSecretOfAnyKindOfCredentialIsSeenAnywhere(t *testing.T) {
+	t.Parallel()
 	s := newServed(t)
 	require.NoError(t, os.Remove(filepath.Join(s.dir, "data", "compiled"))) // looked through as well
 	away := t.TempDir()                                                     // where the secrets are
@@ -286,6 +287,7 @@ func dumped(t *testing.T, s *served, all canaries) {
 }
 
 func TestADaemonThatDiesLeavesNoCore(t *testing.T) {
+	t.Parallel()
 	s := newServed(t)
 	s.configure("plugins: [{name: mock, source: mock.wasm}]\n")
 	dir := t.TempDir()

@@ -36,6 +36,7 @@ func compilerBomb() []byte {
 }
 
 func TestAConnectorThatTakesTheCompilerTooLongIsRefusedAndTheOthersGoOn(t *testing.T) {
+	t.Parallel()
 	s, app := newServed(t), target.New("")
 	server := httptest.NewServer(app)
 	defer server.Close()

@@ -65,6 +65,7 @@ func newKeyed(t *testing.T) (*served, *keyed, string) {
 }
 
 func TestASecretIsRotatedWhileBothAreValid(t *testing.T) {
+	t.Parallel()
 	s, k, at := newKeyed(t)
 	k.take("canary-first-0123")
 	s.must("name: Acme\nendpoint: "+at+"\nprobe: /accounts\napi_key: {value: {value: canary-first-0123}}\n", "credential", "apply", "-f", "-")
@@ -136,6 +137,7 @@ func mustRead(t *testing.T, file string) []byte {
 }
 
 func TestWithoutTheKeyOfWhatIsStoredNothingBegins(t *testing.T) {
+	t.Parallel()
 	a := newAuthorizing(t, oauthtest.Options{}, "")
 	browser := oauthtest.Browser(t)
 	a.start()
@@ -176,6 +178,7 @@ func TestWithoutTheKeyOfWhatIsStoredNothingBegins(t *testing.T) {
 }
 
 func TestEachPersonSignsInWithAnAuthorizationOfHisOwn(t *testing.T) {
+	t.Parallel()
 	s, k, at := newKeyed(t)
 	perUser := fmt.Sprintf("name: Acme\nendpoint: %s\nidentity: per_user\napi_key: {}\n", at)
 	s.must(perUser, "credential", "apply", "-f", "-")

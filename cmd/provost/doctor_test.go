@@ -33,6 +33,7 @@ func checked(t *testing.T, text string) map[string]api.Check {
 }
 
 func TestTheDoctorSaysWhatIsWrongAndWhatToDo(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, databaseURL string) {
 		late := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Date", time.Now().Add(-7*time.Minute).UTC().Format(http.TimeFormat))
@@ -212,6 +213,7 @@ func TestWhatTheMachineGivesIsJudged(t *testing.T) {
 // What fails and what waits is told with its target and its connector, and since
 // when.
 func TestTheStatusSaysWhatFailsAndWhatWaits(t *testing.T) {
+	t.Parallel()
 	s := newServed(t)
 	var down bool
 	app := target.New("")

@@ -143,6 +143,7 @@ func (h *hot) metric(name string) float64 {
 // as often what can't be taken lies in their place: not one request fails, and
 // each says which build it had.
 func TestConnectorsAreSwappedAHundredTimesUnderLoadAndNoRequestFails(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("compiles eight builds, and swaps them a hundred times")
 	}
@@ -309,6 +310,7 @@ func (h *hot) failedOrWaiting(what string) (failed int) {
 }
 
 func TestAConnectorThatTrapsIsTakenOutItsRequestsWaitAndAnotherBuildBringsThemOn(t *testing.T) {
+	t.Parallel()
 	h := newHot(t, ", quarantine: {faults: 3, window: 1m}, rollout: {rollback_within: 1ms}", "", nil)
 	h.build("71.0.1", "trap")
 	h.serves("71.0.1")
@@ -351,6 +353,7 @@ func TestAConnectorThatTrapsIsTakenOutItsRequestsWaitAndAnotherBuildBringsThemOn
 }
 
 func TestABuildThatFailsMoreGoesBackByItselfAndByHandAndStaysOut(t *testing.T) {
+	t.Parallel()
 	h := newHot(t, ", rollout: {rollback_within: 10m, rollback_above: 20%, rollback_calls: 5}", "", nil)
 	h.add("acme", "before")
 	h.completed("acme", 1)
@@ -387,6 +390,7 @@ func TestABuildThatFailsMoreGoesBackByItselfAndByHandAndStaysOut(t *testing.T) {
 }
 
 func TestABuildThatWantsMoreWaitsForAGrant(t *testing.T) {
+	t.Parallel()
 	h := newHot(t, "", "", nil)
 	h.build("71.0.1", "more")
 	h.until("waiting", func() bool { return h.now().Waiting != nil })
@@ -414,6 +418,7 @@ func TestABuildThatWantsMoreWaitsForAGrant(t *testing.T) {
 }
 
 func TestABuildThatDoesNotConnectIsLeftOut(t *testing.T) {
+	t.Parallel()
 	h := newHot(t, ", health_check: true", "", nil)
 	h.build("71.0.1", "sick")
 	h.until("the refusal", func() bool { return strings.Contains(h.now().LastError, "does not connect for acme") })
@@ -428,6 +433,7 @@ func TestABuildThatDoesNotConnectIsLeftOut(t *testing.T) {
 // A target that is away keeps no daemon from starting: the build that served
 // last serves, and it is said that it does not connect.
 func TestADaemonStartsThoughATargetIsAway(t *testing.T) {
+	t.Parallel()
 	var away atomic.Bool
 	away.Store(true)
 	h := newHot(t, ", health_check: true", "", func(next http.Handler) http.Handler {
@@ -478,6 +484,7 @@ func TestADaemonStartsThoughATargetIsAway(t *testing.T) {
 }
 
 func TestADiffTellsWhatAReloadWouldDoAndWhatNeedsARestart(t *testing.T) {
+	t.Parallel()
 	h := newHot(t, "", "", nil)
 	require.Contains(t, h.must("", "config", "diff"), "a reload would change nothing")
 	// Nobody watches what a folder that is not there yet will be.
@@ -511,6 +518,7 @@ func TestADiffTellsWhatAReloadWouldDoAndWhatNeedsARestart(t *testing.T) {
 // daemon's end; where that one can't be had, it goes on with the one that
 // serves.
 func TestARunStaysWithTheBuildThatItBeganWith(t *testing.T) {
+	t.Parallel()
 	for name, gone := range map[string]bool{"the build is kept": false, "the build is gone": true} {
 		t.Run(name, func(t *testing.T) {
 			var pages atomic.Int64
@@ -572,6 +580,7 @@ func TestARunStaysWithTheBuildThatItBeganWith(t *testing.T) {
 }
 
 func TestADaemonStartsWithTheBuildThatServedLastWhereTheSourceHasNone(t *testing.T) {
+	t.Parallel()
 	h := newHot(t, "", "", nil)
 	h.terminate()
 	h.end()
@@ -594,6 +603,7 @@ func TestADaemonStartsWithTheBuildThatServedLastWhereTheSourceHasNone(t *testing
 }
 
 func TestSIGHUPTakesTheConfigurationAnew(t *testing.T) {
+	t.Parallel()
 	h := newHot(t, "", "", nil)
 	count := func() int { return strings.Count(h.log.String(), `"the configuration was reloaded"`) }
 	before := count()

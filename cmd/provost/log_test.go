@@ -57,6 +57,7 @@ func (s *served) logged(level, msg string) (n int) {
 }
 
 func TestEveryAttemptRunAndReloadEndsWithOneLine(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("its processes are built without what short runs look for")
 	}

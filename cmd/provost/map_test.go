@@ -137,6 +137,7 @@ func TestAMappingWithoutWhatTheConnectorNeedsIsRefused(t *testing.T) {
 // name, one of whom was there before, and passwords that are seen by the target
 // alone, which repeats all that it is sent.
 func TestPeopleOfOneNameAreProvisionedAndTheirPasswordsAreSeenNowhere(t *testing.T) {
+	t.Parallel()
 	server, err := scimtarget.New(scimtarget.Options{})
 	require.NoError(t, err)
 	_, err = server.Add(map[string]any{"userName": "JDoe", "emails": []any{map[string]any{"type": "work", "value": "other@example.com"}}})

@@ -166,6 +166,7 @@ func (v move) seen(before, after map[string]float64) (bool, string) {
 }
 
 func TestEachMetricMovesForItsReason(t *testing.T) {
+	t.Parallel()
 	m := newMoving(t)
 	seen := map[string]bool{}
 	for _, step := range []struct {

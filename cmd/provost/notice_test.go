@@ -82,6 +82,7 @@ func (p posting) Data(r io.Reader) error {
 }
 
 func TestTwoDaemonsTellOnceOfWhatWaitsThroughARestart(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("its processes are built without what short runs look for")
 	}

@@ -19,6 +19,7 @@ import (
 // Two daemons on one PostgreSQL work attempts that send ten requests each, and a
 // run beside them: all of it together keeps to the limits of the credential.
 func TestEveryRequestOfTwoDaemonsKeepsTheLimitsOfItsCredential(t *testing.T) {
+	t.Parallel()
 	const persons, each, perSecond, atOnce = 5, 10, 40, 2
 	var mu sync.Mutex
 	var now, worst, seen int

@@ -66,6 +66,7 @@ func (s *served) allCompleted(n int) {
 }
 
 func TestAnImportThatLostHalfItsPeopleDisablesNobodyUntilSomebodyAllowsIt(t *testing.T) {
+	t.Parallel()
 	s, target, _ := acme(t, "")
 	s.must(rowsOf(0, 40), "user", "import", "-", "--format", "csv")
 	s.allCompleted(40)
@@ -101,6 +102,7 @@ func TestAnImportThatLostHalfItsPeopleDisablesNobodyUntilSomebodyAllowsIt(t *tes
 }
 
 func TestADryRunChangesNothing(t *testing.T) {
+	t.Parallel()
 	s, target, _ := acme(t, "")
 	s.must(rowsOf(0, 3), "user", "import", "-", "--format", "csv")
 	s.allCompleted(3)
@@ -123,6 +125,7 @@ func TestADryRunChangesNothing(t *testing.T) {
 }
 
 func TestARunThatFindsFarTooFewStopsBeforeItsCommit(t *testing.T) {
+	t.Parallel()
 	s, target, server := acme(t, "")
 	for i := range 30 {
 		_, err := target.Add(map[string]any{"userName": fmt.Sprintf("p%d", i), "active": true})
@@ -155,6 +158,7 @@ func TestARunThatFindsFarTooFewStopsBeforeItsCommit(t *testing.T) {
 }
 
 func TestWhatIsSignedOffIsWhatIsDone(t *testing.T) {
+	t.Parallel()
 	s, target, _ := acme(t, "")
 	for i := range 30 {
 		_, err := target.Add(map[string]any{"userName": fmt.Sprintf("p%d", i), "active": true, "emails": []any{map[string]any{"type": "work", "value": "old@example.com"}}})

@@ -13,6 +13,7 @@ import (
 )
 
 func TestWhatOtherRulesWouldDoToEverybodyIsShownAndNothingHappens(t *testing.T) {
+	t.Parallel()
 	s, target, _ := acme(t, "", "limits: {failures: 2}")
 	s.must("Username,FirstName,LastName,Email,Department,Title\nada,Ada,Lovelace,ada@example.com,Maths,countess\ngrace,Grace,Hopper,grace@example.com,Navy,admiral\nalan,Alan,Turing,alan@example.com,Maths,\n", "user", "import", "-", "--format", "csv")
 	s.allCompleted(3)

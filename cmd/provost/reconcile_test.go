@@ -15,6 +15,7 @@ import (
 )
 
 func TestAccountsThatArePutInByHandAreAnalyzed(t *testing.T) {
+	t.Parallel()
 	s, _, _ := acme(t, ", enabled: false")
 	s.must(rowsOf(0, 3), "user", "import", "-", "--format", "csv")
 	for file, says := range map[string]string{
@@ -37,6 +38,7 @@ func TestAccountsThatArePutInByHandAreAnalyzed(t *testing.T) {
 }
 
 func TestARunIsPausedResumedAndCancelled(t *testing.T) {
+	t.Parallel()
 	s, target, server := acme(t, "")
 	for i := range 500 {
 		_, err := target.Add(map[string]any{"userName": fmt.Sprintf("q%d", i), "active": true})
@@ -80,6 +82,7 @@ func TestARunIsPausedResumedAndCancelled(t *testing.T) {
 }
 
 func TestATargetThatIsDownEndsNoRun(t *testing.T) {
+	t.Parallel()
 	s, target, server := acme(t, "", "limits: {failures: 2, rest: 1s}")
 	for i := range 300 {
 		_, err := target.Add(map[string]any{"userName": fmt.Sprintf("q%d", i), "active": true})
@@ -104,6 +107,7 @@ func TestATargetThatIsDownEndsNoRun(t *testing.T) {
 }
 
 func TestADeltaBringsWhatHasChangedAndATokenThatIsForgottenMeansAll(t *testing.T) {
+	t.Parallel()
 	s, app := newServed(t), target.New("")
 	server := httptest.NewServer(app)
 	defer server.Close()

@@ -65,6 +65,7 @@ func keepsBack() (o oauthtest.Options, reached, release chan struct{}) {
 }
 
 func TestADaemonThatStopsStoresWhatAServerIsAboutToGive(t *testing.T) {
+	t.Parallel()
 	o, reached, release := keepsBack()
 	a := newAuthorizing(t, o, "")
 	text := strings.Replace(string(mustRead(t, a.file)), "timeout: 2s", "timeout: 20s", 1)
@@ -85,6 +86,7 @@ func TestADaemonThatStopsStoresWhatAServerIsAboutToGive(t *testing.T) {
 }
 
 func TestAnotherDaemonTellsOfARefreshWhoseDaemonWasKilled(t *testing.T) {
+	t.Parallel()
 	o, reached, release := keepsBack()
 	defer close(release)
 	database := storetest.Postgres(t)
@@ -121,6 +123,7 @@ func TestAnotherDaemonTellsOfARefreshWhoseDaemonWasKilled(t *testing.T) {
 }
 
 func TestACredentialIsAuthorizedOnAnotherDevice(t *testing.T) {
+	t.Parallel()
 	a := newAuthorizing(t, oauthtest.Options{}, "")
 	text := strings.Replace(string(mustRead(t, a.file)), "grant: authorization_code", "grant: device_code", 1)
 	require.NoError(t, os.WriteFile(a.file, []byte(text), 0o600))

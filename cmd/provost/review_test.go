@@ -10,6 +10,7 @@ import (
 )
 
 func TestARunIsReviewedAndWhatAPersonMustDecideIsNeitherMadeAnewNorDeleted(t *testing.T) {
+	t.Parallel()
 	s, target, _ := acme(t, ", link: ['[account.ExternalFirstName, account.ExternalLastName] ~ [user.FirstName, user.LastName] >= 0.85'], operations: [Create, Update, EnableAndDisable, Delete], reconcile: {thresholds: {delete: '100'}}")
 	for name, full := range map[string][2]string{"gh": {"Grace", "Hoper"}, "gh2": {"Grace", "Hoppper"}, "backup": {"Nightly", "Service"}} {
 		_, err := target.Add(map[string]any{"userName": name, "active": true, "name": map[string]any{"givenName": full[0], "familyName": full[1]}})

@@ -247,6 +247,7 @@ func people(n int) []string {
 }
 
 func TestSIGTERMLetsTheCallsUnderWayEndAndLosesNothing(t *testing.T) {
+	t.Parallel()
 	const workers, all = 4, 40
 	s, app := newServed(t), target.New("")
 	var posts atomic.Int64
@@ -288,6 +289,7 @@ func TestSIGTERMLetsTheCallsUnderWayEndAndLosesNothing(t *testing.T) {
 }
 
 func TestAChangedConnectorIsSwappedInAndABrokenOneRefused(t *testing.T) {
+	t.Parallel()
 	s, app := newServed(t), target.New("")
 	server := httptest.NewServer(app)
 	defer server.Close()
@@ -343,6 +345,7 @@ func TestAChangedConnectorIsSwappedInAndABrokenOneRefused(t *testing.T) {
 }
 
 func TestABrokenConfigurationStopsNoCommand(t *testing.T) {
+	t.Parallel()
 	s := newServed(t)
 	s.mockApps("http://127.0.0.1:1", "unused-token", map[string]string{"mock": "{}"})
 	s.start()
@@ -367,6 +370,7 @@ func (t *troubled) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestATargetInTroubleIsSaidClearlyAndProvisionedAfterwards(t *testing.T) {
+	t.Parallel()
 	s := newServed(t)
 	troubles := map[string]func(http.ResponseWriter, *http.Request){
 		"html": func(w http.ResponseWriter, _ *http.Request) {
@@ -439,6 +443,7 @@ func TestATargetInTroubleIsSaidClearlyAndProvisionedAfterwards(t *testing.T) {
 }
 
 func TestEachTypeOfErrorEndsAsItShould(t *testing.T) {
+	t.Parallel()
 	s, app := newServed(t), target.New("mock-token-0123456789")
 	server := httptest.NewServer(app)
 	defer server.Close()
@@ -490,6 +495,7 @@ func TestEachTypeOfErrorEndsAsItShould(t *testing.T) {
 }
 
 func TestAReconcileTakesEachAccountOnceFromDuplicateAndHalfPages(t *testing.T) {
+	t.Parallel()
 	s, app := newServed(t), target.New("mock-token-0123456789")
 	server := httptest.NewServer(app)
 	defer server.Close()
@@ -508,6 +514,7 @@ func TestAReconcileTakesEachAccountOnceFromDuplicateAndHalfPages(t *testing.T) {
 }
 
 func TestASecretIsSeenNowhere(t *testing.T) {
+	t.Parallel()
 	const token, client, access, session = "canary-bearer-0123456789", "canary-client-0123456789", "canary-access-0123456789", "canary-session-0123456789"
 	s := newServed(t)
 	s.env = []string{"CANARY_BEARER=" + token, "CANARY_CLIENT=" + client}
@@ -628,6 +635,7 @@ apps:
 }
 
 func TestADaemonWhoseCredentialCanNotBeSaysWhichAndDoesNotStart(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct{ credentials, says string }{
 		"unknown":                {`[{name: Acme_SCIM, endpoint: "http://127.0.0.1:1", anonymous: true}]`, `no credential named "Acme_Scim"; did you mean "Acme_SCIM"?`},
 		"its variable not set":   {`[{name: Acme_Scim, endpoint: "http://127.0.0.1:1", bearer: {token: {env: NOT_SET_ANYWHERE}}}]`, "the environment variable NOT_SET_ANYWHERE is not set"},
@@ -651,6 +659,7 @@ func TestADaemonWhoseCredentialCanNotBeSaysWhichAndDoesNotStart(t *testing.T) {
 }
 
 func TestProbesAndMetricsAreThereForThisMachineAlone(t *testing.T) {
+	t.Parallel()
 	s, app := newServed(t), target.New("mock-token-0123456789")
 	server := httptest.NewServer(app)
 	defer server.Close()
@@ -700,6 +709,7 @@ func TestProbesAndMetricsAreThereForThisMachineAlone(t *testing.T) {
 }
 
 func TestTwoListenersOfOneAddressAreRefused(t *testing.T) {
+	t.Parallel()
 	s := newServed(t)
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -713,6 +723,7 @@ func TestTwoListenersOfOneAddressAreRefused(t *testing.T) {
 }
 
 func TestAChangeMadeWhileTheDaemonStartsIsTaken(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*served){
 		"a connector": func(s *served) { s.connector("mock.wasm", anotherBuild(s.mock())) },
 		"the file": func(s *served) {
@@ -741,6 +752,7 @@ func TestAChangeMadeWhileTheDaemonStartsIsTaken(t *testing.T) {
 }
 
 func TestWhatIsAppliedWorksAtOnceAndAfterARestart(t *testing.T) {
+	t.Parallel()
 	const token = "canary-applied-0123456789"
 	storetest.Each(t, func(t *testing.T, databaseURL string) {
 		s, app := newServed(t), target.New(token)

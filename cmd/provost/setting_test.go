@@ -24,6 +24,7 @@ import (
 // What is stored is a configuration like that of files: it runs at once, its
 // secrets are sealed, and it is there after a restart.
 func TestAnAppIsMadeThroughTheAPIAndStaysAfterARestart(t *testing.T) {
+	t.Parallel()
 	const canary = "c4n4ry-of-the-stored-token"
 	s, app := newServed(t), target.New(canary)
 	server := httptest.NewServer(app)
@@ -94,6 +95,7 @@ func jsonAt(t *testing.T, text string, path ...string) json.RawMessage {
 }
 
 func TestASettingThatCannotRunIsRefusedWithItsFieldAndNothingChanges(t *testing.T) {
+	t.Parallel()
 	s := newServed(t)
 	s.configure("plugins: [{name: mock, source: mock.wasm}]\ncredentials: [{name: Mock, endpoint: \"http://127.0.0.1:9\", anonymous: true}]\napps: [{name: filed, plugin: mock, credential: Mock}]\n")
 	s.start()
@@ -139,6 +141,7 @@ func TestASettingThatCannotRunIsRefusedWithItsFieldAndNothingChanges(t *testing.
 // The files come first: a stored entry that does not fit them any more is left
 // out and told, and is used again when it fits.
 func TestASettingThatNoLongerFitsTheFilesKeepsNoDaemonFromStarting(t *testing.T) {
+	t.Parallel()
 	s := newServed(t)
 	files := "plugins: [{name: mock, source: mock.wasm}]\ncredentials: [{name: Mock, endpoint: \"http://127.0.0.1:9\", anonymous: true}]\n"
 	s.configure(files)
@@ -165,6 +168,7 @@ func TestASettingThatNoLongerFitsTheFilesKeepsNoDaemonFromStarting(t *testing.T)
 // All machines of a database have what is stored, and two people who change the
 // same thing on two machines lose nothing.
 func TestSettingsReachTheOtherMachines(t *testing.T) {
+	t.Parallel()
 	url := storetest.Postgres(t)
 	a, b := newServed(t), newServed(t)
 	for _, s := range []*served{a, b} {

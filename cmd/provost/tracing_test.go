@@ -102,6 +102,7 @@ tracing: {endpoint: %[2]q, propagate: true, headers: [{name: X-Key, value: "key 
 }
 
 func TestTracingIsSwitchedByAReloadAndAnUnreachableCollectorFailsNothing(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("its processes are built without what short runs look for")
 	}

@@ -111,6 +111,7 @@ func (z *wizarding) first(r *reader, at func(string) string) {
 // The whole wizard, from a daemon that has nothing but people to an app that is
 // live.
 func TestTheWizardLeadsFromNothingToAnAppThatIsLive(t *testing.T) {
+	t.Parallel()
 	z := newWizarding(t)
 	r := newReader(t, "http://"+z.api)
 	at := func(step string) string { return "/console/apps/acme/wizard/" + step }
@@ -213,6 +214,7 @@ func (z *wizarding) restart() {
 // restarts, another administrator changes the same thing, a threshold stops the
 // commit.
 func TestTheWizardGoesOnWhereItWasWhateverHappens(t *testing.T) {
+	t.Parallel()
 	z := newWizarding(t)
 	r := newReader(t, "http://"+z.api)
 	at := func(step string) string { return "/console/apps/acme/wizard/" + step }
