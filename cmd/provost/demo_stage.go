@@ -329,7 +329,7 @@ func (g *stage) prune(ctx context.Context, _ []*host.User) error {
 }
 
 // consent is an authorization server of the demo's own, so that the console's
-// Authorise has something to lead to. It believes everybody.
+// Authorize has something to lead to. It believes everybody.
 type consent struct {
 	mu    sync.Mutex
 	codes map[string]bool

@@ -209,7 +209,7 @@ func (z *wizarding) restart() {
 	z.start()
 }
 
-// The wizard with all that happens on the way: somebody authorises it in a window
+// The wizard with all that happens on the way: somebody authorizes it in a window
 // of its own, goes back, gives what is wrong, loads the page anew, the daemon
 // restarts, another administrator changes the same thing, a threshold stops the
 // commit.
@@ -219,25 +219,25 @@ func TestTheWizardGoesOnWhereItWasWhateverHappens(t *testing.T) {
 	r := newReader(t, "http://"+z.api)
 	at := func(step string) string { return "/console/apps/acme/wizard/" + step }
 	z.first(r, at)
-	r.presses("OAuth 2.0, a person authorises")
+	r.presses("OAuth 2.0, a person authorizes")
 	r.sees("Authorization URL")
 	r.fill(map[string]string{"endpoint": z.provider.URL + "/api", "in.issuer": z.provider.URL, "in.client_id": oauthtest.ClientID, "in.client_secret": oauthtest.ClientSecret,
 		"in.scopes": "openid offline_access profile"})
 	r.presses("Store it")
 	r.sees("is not authorized yet")
-	r.pictures("wizard-3-credential-authorise")
+	r.pictures("wizard-3-credential-authorize")
 	r.presses("Continue")
 	r.seesNoMore("is stored")
 	r.sees("is not authorized yet")
 	require.Equal(t, at("credential"), r.at(), "each step is checked before the next")
 
 	popup := chromedp.WaitNewTarget(r.ctx, func(*target.Info) bool { return true })
-	r.presses("Authorise")
+	r.presses("Authorize")
 	ctx, cancel := chromedp.NewContext(r.ctx, chromedp.WithTargetID(<-popup))
 	defer cancel()
 	require.NoError(t, chromedp.Do(ctx, chromedp.WaitVisible("#sign-in"), chromedp.SendKeys("#username", oauthtest.Username), chromedp.SendKeys("#password", oauthtest.Password), chromedp.Click("#sign-in"),
 		chromedp.WaitVisible("#allow"), chromedp.Click("#allow"), chromedp.WaitVisible("#done")))
-	r.sees("Acme is authorised")
+	r.sees("Acme is authorized")
 	r.presses("Continue")
 	r.comes(at("operations"))
 

@@ -177,7 +177,11 @@ func call[T any](ctx context.Context, k *Connector, op pdk.Operation, in pdk.Inp
 		})
 	}
 	if called {
-		k.catalogue.judge(k, err)
+		if op == pdk.OpRead && host.CodeOf(err) == host.NotFound {
+			k.catalogue.judge(k, nil) // that nobody is there is an answer
+		} else {
+			k.catalogue.judge(k, err)
+		}
 	}
 	return out, r.trace, err
 }

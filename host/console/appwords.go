@@ -25,13 +25,13 @@ func policyText(what string) string {
 func thresholdsText(t host.Thresholds) string {
 	var parts []string
 	if t.Deactivate.Set {
-		parts = append(parts, "more than "+t.Deactivate.String()+" deactivated")
+		parts = append(parts, "more than "+readable(t.Deactivate.String())+" deactivated")
 	}
 	if t.Delete.Set {
-		parts = append(parts, t.Delete.String()+" deleted")
+		parts = append(parts, readable(t.Delete.String())+" deleted")
 	}
 	if t.Found.Set {
-		parts = append(parts, "fewer than "+t.Found.String()+" found")
+		parts = append(parts, "fewer than "+readable(t.Found.String())+" found")
 	}
 	if len(parts) == 0 {
 		return "nothing"
@@ -69,7 +69,7 @@ func approvalText(c *host.UserProvisioningConfig) string {
 	case "", "none":
 		return "Not required"
 	case "group":
-		return "By somebody of " + c.ApprovalGroup
+		return "By somebody of the group “" + c.ApprovalGroup + "”"
 	case "manager":
 		return "By the person’s manager"
 	default:
@@ -236,7 +236,7 @@ func waitingText(n int64) string {
 	return count(n, "request waits", "requests wait") + " for that."
 }
 
-func planFor(p *host.Plan) string { return cmp.Or(p.AppName, "the people") }
+func planFor(p *host.Plan, apps labels) string { return cmp.Or(apps.of(p.AppName), "the people") }
 
 func runKind(r *host.UserProvisioningRequest) string {
 	if r.ReconMode == "delta" {

@@ -272,14 +272,14 @@ func (c *console) authorizeCredential(w http.ResponseWriter, r *http.Request) er
 		return c.refused(w, r, credentialPath(name), err)
 	}
 	if begun == nil {
-		return c.done(w, r, credentialPath(name), Flash{Tone: "good", Text: name + " is authorised."})
+		return c.done(w, r, credentialPath(name), Flash{Tone: "good", Text: name + " is authorized."})
 	}
 	at, err := url.Parse(begun.URL)
 	if err != nil || at.Scheme != "https" && at.Scheme != "http" {
 		return host.Errorf(host.Unavailable, "%s gives no address to sign in at", name)
 	}
-	return c.show(w, r, Page{Title: "Authorise " + name, Sub: Text("You leave Provost, and sign in at " + at.Host + "."), Current: "credentials",
-		Crumbs: []Crumb{{"Credentials", Path + "/credentials"}, {name, credentialPath(name)}, {Label: "Authorise"}}}, authorizeBody(authorizingPage{*begun, name, at.Host}))
+	return c.show(w, r, Page{Title: "Authorize " + name, Sub: Text("You leave Provost, and sign in at " + at.Host + "."), Current: "credentials",
+		Crumbs: []Crumb{{"Credentials", Path + "/credentials"}, {name, credentialPath(name)}, {Label: "Authorize"}}}, authorizeBody(authorizingPage{*begun, name, at.Host}))
 }
 
 // authorizedCredential tells whether an authorization that was begun has come to
@@ -293,7 +293,7 @@ func (c *console) authorizedCredential(w http.ResponseWriter, r *http.Request) e
 	before, _ := strconv.ParseInt(r.FormValue("generation"), 10, 64) // 0 for none
 	for _, a := range credential.Authorizations {
 		if a.Generation > before && a.State == host.Authorized {
-			return c.done(w, r, credentialPath(name), Flash{Tone: "good", Text: name + " is authorised" + asWhom(a) + ". Requests that waited for it go on."})
+			return c.done(w, r, credentialPath(name), Flash{Tone: "good", Text: name + " is authorized" + asWhom(a) + ". Requests that waited for it go on."})
 		}
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -325,7 +325,7 @@ func credentialState(k api.Credential) (tone, word string) {
 	case !k.SecretSet && k.Protocol != "anonymous" && len(k.Authorizations) == 0:
 		return "warn", "No secret"
 	case len(k.Authorizations) > 0:
-		return "good", "Authorised"
+		return "good", "Authorized"
 	default:
 		return "good", "Ready"
 	}
@@ -361,7 +361,7 @@ func deleteText(p credentialPage) string {
 	if len(p.Apps) > 0 {
 		return listed(p.Apps) + " " + map[bool]string{true: "uses", false: "use"}[len(p.Apps) == 1] + " it, so it can't be deleted before another takes its place there."
 	}
-	return "Its secret goes with it, and what people have authorised is taken back. It can't be had again."
+	return "Its secret goes with it, and what people have authorized is taken back. It can't be had again."
 }
 
 // secretOptions are the secrets to rotate one of.

@@ -157,7 +157,7 @@ func (c *console) addRuns(ctx context.Context, h *home) error {
 	for _, r := range runs.Rows {
 		path := Path + "/runs/" + r.Name()
 		if r.Quarantine != "" && !r.QuarantineAllowed {
-			h.Needs = append(h.Needs, need{Tone: "warn", Kind: "Threshold", Text: "A run of " + h.label(r.AppName) + " was stopped: " + r.Quarantine, Since: r.CreatedDate, Do: path, Label: "Review"})
+			h.Needs = append(h.Needs, need{Tone: "warn", Kind: "Threshold", Text: "A run of " + h.label(r.AppName) + " was stopped: " + readable(r.Quarantine), Since: r.CreatedDate, Do: path, Label: "Review"})
 		} else if !r.CommitWhenAnalyzed {
 			h.Needs = append(h.Needs, need{Tone: "info", Kind: "Review", Text: "What a run found in " + h.label(r.AppName) + " is stored after a review", Since: r.CreatedDate, Do: path, Label: "Review"})
 		}
@@ -226,7 +226,7 @@ func whereTo(n api.Notice) (href, label string) {
 		return Path + "/connectors/" + subject, "See why"
 	case host.NoticeCredential:
 		name, _, _ := strings.Cut(n.Subject, "/")
-		return Path + "/credentials/" + url.PathEscape(name), "Authorise"
+		return Path + "/credentials/" + url.PathEscape(name), "Authorize"
 	case host.NoticeTarget:
 		return Path + "/system", "See why"
 	case host.NoticeConfiguration, host.NoticeSetting:
@@ -243,8 +243,10 @@ type appRow struct {
 	Connector, Next string
 	Total           int64
 	// Waits is what its oldest request waits for, since when.
-	Waits      string
-	Since      time.Time
+	Waits string
+	Since time.Time
+	// Review: what a run of it found waits for a person.
+	Review     bool
 	Tone, Word string
 }
 
@@ -278,6 +280,7 @@ func (c *console) appRows(ctx context.Context, waits []api.Wait) ([]appRow, erro
 				break
 			}
 		}
+		row.Review = slices.ContainsFunc(waits, func(w api.Wait) bool { return w.App == a.Name && w.For == "review" })
 		judge(&row, plugins, credentials, targets, c.Now())
 		rows[i] = row
 	}
@@ -300,7 +303,7 @@ func judge(row *appRow, plugins []api.Plugin, credentials []api.Credential, targ
 			say("info", "New version")
 		}
 	}
-	if row.Waits == "review" {
+	if row.Review {
 		say("warn", "Waits for review")
 	}
 	if row.Quarantined > 0 {

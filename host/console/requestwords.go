@@ -62,7 +62,7 @@ func approverOf(r *api.Request) string {
 	case r.Approver != "":
 		return r.Approver
 	case r.ApproverGroup != "":
-		return "somebody of " + r.ApproverGroup
+		return "somebody of the group “" + r.ApproverGroup + "”"
 	default:
 		return "an administrator"
 	}
@@ -96,7 +96,9 @@ func (p requestPage) next() string {
 	case p.State == host.StateNew && p.ApprovalStatus == host.ApprovalRequired:
 		return "It waits for " + approverOf(p.Request) + " to approve it."
 	case strings.HasPrefix(p.WaitsFor, "authorization:"):
-		return "It waits for somebody to authorise " + credentialOf(p.WaitsFor) + "."
+		return "It waits for somebody to authorize " + credentialOf(p.WaitsFor) + "."
+	case strings.HasPrefix(p.WaitsFor, "connector:"):
+		return "It waits for the connector " + strings.TrimPrefix(p.WaitsFor, "connector:") + ", which was taken out."
 	case p.WaitsFor != "":
 		return "It waits for " + p.WaitsFor + ", which does not answer."
 	case p.InFlight:
@@ -104,10 +106,18 @@ func (p requestPage) next() string {
 	case p.NextAttemptDate != nil:
 		return "The next attempt:"
 	case p.ScheduleDate != nil && p.State == host.StateNew:
-		return "It is due " + p.ScheduleDate.UTC().Format("2 Jan 2006 15:04 UTC") + "."
+		return "It is due"
 	default:
 		return "It waits for its turn."
 	}
+}
+
+// nextAt is when what next says is due, nil where it is not known.
+func (p requestPage) nextAt() *time.Time {
+	if p.NextAttemptDate == nil && p.WaitsFor == "" && !p.InFlight && p.ScheduleDate != nil && p.State == host.StateNew && p.ApprovalStatus != host.ApprovalRequired {
+		return p.ScheduleDate
+	}
+	return p.NextAttemptDate
 }
 
 // credentialOf is the named credential of what waits for an authorization
@@ -131,7 +141,7 @@ func lineTone(l *host.UserProvisioningLog) string {
 	switch word {
 	case "failed", "denied", "cancelled":
 		return "no"
-	case "attempt", "waits", "taken", "overtaken", "needs", "pending":
+	case "attempt", "waits", "taken", "overtaken", "needs", "pending", "quarantined", "paused":
 		return "ko"
 	default:
 		return "ok"

@@ -52,7 +52,7 @@ type runList struct {
 	Filter runFilter
 	Rows   []*host.UserProvisioningRequest
 	Plans  []*host.Plan
-	Apps   []Option
+	Apps   labels
 	First  string
 	Next   string
 }

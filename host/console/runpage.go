@@ -67,6 +67,14 @@ func runTitle(p runPage) string {
 	}
 }
 
+// allowLabel is to allow a run, with how many accounts it is about.
+func allowLabel(p runPage) string {
+	if n := p.Summary["gone"]; n > 0 {
+		return "Allow these " + number(n)
+	}
+	return "Allow it"
+}
+
 // onRun does something with a run, and goes back to its page.
 func (c *console) onRun(done string, do func(ctx context.Context, id, note string) (*host.UserProvisioningRequest, error)) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {

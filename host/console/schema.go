@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -186,8 +187,8 @@ func options(f schemaField, value any) []Option {
 
 // asText is a value as a person reads it.
 func asText(v any) string {
-	if text, is := v.(string); is {
-		return text
+	if of := reflect.ValueOf(v); of.Kind() == reflect.String { // a named type, too
+		return of.String()
 	}
 	b, err := json.Marshal(v)
 	if err != nil {

@@ -41,7 +41,7 @@ var oauthClient = []signInInput{
 var signInKinds = []signInKind{
 	{Name: "oauth2_client_credentials", Label: "OAuth 2.0, client credentials", Hint: "Provost signs in for itself, with a client id and a secret.", At: "oauth2", Fixed: map[string]any{"grant": "client_credentials"},
 		Inputs: append(slices.Clone(oauthClient), signInInput{Path: "audience", Label: "Audience"})},
-	{Name: "oauth2_authorization_code", Label: "OAuth 2.0, a person authorises", Hint: "Somebody signs in at the provider once; from then on it is refreshed.", At: "oauth2", Fixed: map[string]any{"grant": "authorization_code"},
+	{Name: "oauth2_authorization_code", Label: "OAuth 2.0, a person authorizes", Hint: "Somebody signs in at the provider once; from then on it is refreshed.", At: "oauth2", Fixed: map[string]any{"grant": "authorization_code"},
 		Inputs: append(slices.Clone(oauthClient), signInInput{Path: "authorization_url", Label: "Authorization URL"})},
 	{Name: "oauth2_device_code", Label: "OAuth 2.0, on another device", Hint: "Somebody types a code at the provider.", At: "oauth2", Fixed: map[string]any{"grant": "device_code"},
 		Inputs: append(slices.Clone(oauthClient), signInInput{Path: "device_url", Label: "Device authorization URL"})},

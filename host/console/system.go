@@ -183,7 +183,7 @@ func trendLabel(t api.Trend) string {
 
 // waitsText says what requests wait for.
 func waitsText(w api.Wait) string {
-	words := map[string]string{"approval": "for somebody to approve", "authorization": "for somebody to authorise the credential", "target": "for the app to answer", "review": "for somebody to review a run",
+	words := map[string]string{"approval": "for somebody to approve", "authorization": "for somebody to authorize the credential", "target": "for the app to answer", "review": "for somebody to review a run",
 		"resume": "until somebody resumes them", "later": "for their time", "worker": "for their turn", "nothing": "under way"}
 	if text := words[w.For]; text != "" {
 		return text

@@ -70,7 +70,7 @@ func (c *console) wizardPages() map[string]handler {
 		uploadRoute:                           c.connectorUpload,
 		"POST " + at("/connector/grant"):      c.connectorGrant,
 		"POST " + at("/credential/new"):       c.credentialNew,
-		"POST " + at("/credential/authorise"): c.credentialAuthorise,
+		"POST " + at("/credential/authorize"): c.credentialAuthorize,
 		"GET " + at("/credential/state"):      c.credentialState,
 		"POST " + at("/attributes/preview"):   c.attributesPreview,
 		"GET " + at("/linking/run"):           c.wizardRun,

@@ -58,7 +58,7 @@ func (c *console) attributesStep(r *http.Request, v wizardView) (templ.Component
 	for _, rule := range rules {
 		taken[halves(rule).Path] = true
 	}
-	if s := v.Step(v.At); len(rules) == 0 && (s == nil || !s.Saved) {
+	if s := v.Step(v.At); len(rules) == 0 && (s == nil || !s.Saved || v.ReadOnly()) { // an app without any has the connector's
 		rules = firstRules(found.Rules)
 		view.Suggested = len(rules) > 0
 		for _, rule := range rules {

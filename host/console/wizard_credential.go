@@ -155,9 +155,9 @@ func (c *console) revisionAnew(ctx context.Context, v wizardView, one api.Creden
 	return s.Revision
 }
 
-// credentialAuthorise begins an authorization, in a window of its own: the page
+// credentialAuthorize begins an authorization, in a window of its own: the page
 // says where it leads, and goes there.
-func (c *console) credentialAuthorise(w http.ResponseWriter, r *http.Request) error {
+func (c *console) credentialAuthorize(w http.ResponseWriter, r *http.Request) error {
 	v, err := c.wizardAt(r)
 	if err != nil {
 		return err
@@ -168,13 +168,13 @@ func (c *console) credentialAuthorise(w http.ResponseWriter, r *http.Request) er
 		return err
 	}
 	if begun == nil {
-		return c.done(w, r, wizardPath(v.App, v.At), Flash{Tone: "good", Text: name + " is authorised."})
+		return c.done(w, r, wizardPath(v.App, v.At), Flash{Tone: "good", Text: name + " is authorized."})
 	}
 	at, err := url.Parse(begun.URL)
 	if err != nil || at.Scheme != "https" && at.Scheme != "http" {
 		return host.Errorf(host.Unavailable, "%s gives no address to sign in at", name)
 	}
-	return c.show(w, r, Page{Title: "Authorise " + name, Sub: Text("You leave Provost, and sign in at " + at.Host + ".")}, authorising(*begun, at.Host))
+	return c.show(w, r, Page{Title: "Authorize " + name, Sub: Text("You leave Provost, and sign in at " + at.Host + ".")}, authorizing(*begun, at.Host))
 }
 
 // credentialState tells whether the credential of a draft can be used by now.
@@ -195,7 +195,7 @@ func (c *console) credentialState(w http.ResponseWriter, r *http.Request) error 
 			w.WriteHeader(http.StatusNoContent)
 			return nil
 		}
-		return c.part(w, r, credentialAuthorised(v, credentialChoice{one, true}))
+		return c.part(w, r, credentialAuthorized(v, credentialChoice{one, true}))
 	}
 	return host.Errorf(host.NotFound, "the credential is gone")
 }
@@ -208,7 +208,7 @@ func (v credentialsView) takes(protocol string) bool {
 	})
 }
 
-// principal is as whom a credential was authorised, "" where nobody has.
+// principal is as whom a credential was authorized, "" where nobody has.
 func principal(c api.Credential) string {
 	for _, a := range c.Authorizations {
 		if a.UserId == "" {
@@ -218,7 +218,7 @@ func principal(c api.Credential) string {
 	return ""
 }
 
-// interactive tells whether a person authorises the credential.
+// interactive tells whether a person authorizes the credential.
 func interactive(c api.Credential) bool {
 	return c.Wants != "" || len(c.Authorizations) > 0 || strings.Contains(c.Protocol, "authorization_code") || strings.Contains(c.Protocol, "device_code")
 }

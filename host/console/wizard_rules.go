@@ -23,7 +23,7 @@ var wizardRules = access.Rules{
 	{Route: "POST /console/apps/{app}/wizard/connector/upload", Need: install},
 	{Route: "POST /console/apps/{app}/wizard/connector/grant", Need: install},
 	{Route: "POST /console/apps/{app}/wizard/credential/new", Need: manageApps},
-	{Route: "POST /console/apps/{app}/wizard/credential/authorise", Need: manageApps, Over: access.App},
+	{Route: "POST /console/apps/{app}/wizard/credential/authorize", Need: manageApps, Over: access.App},
 	{Route: "GET /console/apps/{app}/wizard/credential/state", Need: configure, Over: access.App},
 	{Route: "POST /console/apps/{app}/wizard/attributes/preview", Need: configure, Over: access.App},
 	{Route: "GET /console/apps/{app}/wizard/linking/run", Need: configure, Over: access.App},

@@ -140,10 +140,3 @@ func shortID(id string) string {
 	}
 	return id
 }
-
-// withoutCommand is the text of a notice without the command that it names for
-// who reads it in a terminal.
-func withoutCommand(text string) string {
-	before, _, _ := strings.Cut(text, "   -> ")
-	return before
-}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/provosthq/provost/host"
 )
 
 // Use is what calls of an operation of a connector came to in this process.
@@ -32,7 +34,7 @@ func (m *connectors) UseOf(connector string) []Use {
 			return
 		}
 		u, n := of(labels), v.GetCounter().GetValue()
-		if u.Calls += n; labels["outcome"] != "ok" {
+		if u.Calls += n; failed(labels) {
 			u.Failed += n
 		}
 	})
@@ -64,13 +66,20 @@ type Totals struct {
 func (m *Metrics) Totals() (t Totals) {
 	each(m.calls, func(labels map[string]string, v *dto.Metric) {
 		n := v.GetCounter().GetValue()
-		if t.Calls += n; cmp.Or(labels["outcome"], "ok") != "ok" {
+		if t.Calls += n; failed(labels) {
 			t.Failed += n
 		}
 	})
 	each(m.callouts.callouts, func(_ map[string]string, v *dto.Metric) { t.Callouts += v.GetCounter().GetValue() })
 	each(m.jobs.jobs, func(_ map[string]string, v *dto.Metric) { t.Jobs += v.GetCounter().GetValue() })
 	return t
+}
+
+// failed tells whether calls have failed. A read that finds nobody has not: it is
+// how one looks whether an account is there.
+func failed(labels map[string]string) bool {
+	outcome := cmp.Or(labels["outcome"], "ok")
+	return outcome != "ok" && !(outcome == string(host.NotFound) && labels["operation"] == "read")
 }
 
 // each reads what a family has counted, without asking for any other.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/provosthq/provost/host"
@@ -196,7 +197,7 @@ func (e *Engine) collectPage(ctx context.Context, r *host.UserProvisioningReques
 		if err := tx.UpdateRequest(ctx, &next, r.Attempt); err != nil {
 			return err
 		}
-		return e.log(ctx, tx, &next, "collected", fmt.Sprintf("%d accounts on %d pages", found, next.ReconPages), &trace)
+		return e.log(ctx, tx, &next, "collected", fmt.Sprintf("%s on %s", english.Plural(int(found), "account", ""), english.Plural(int(next.ReconPages), "page", "")), &trace)
 	})
 }
 

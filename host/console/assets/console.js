@@ -132,11 +132,26 @@ document.addEventListener("htmx:afterSwap", (e) => {
   into.querySelectorAll?.("form").forEach(tellChosen);
   announce(into.dataset.announce ?? into.querySelector?.("[data-announce]")?.dataset.announce);
 });
-document.addEventListener("htmx:sendError", () => announce("The host does not answer. What is shown may be old."));
+
+// The host may be away for a moment; what is shown stays, and says that it is old.
+const away = "The host does not answer. What is shown may be old.";
+document.addEventListener("htmx:sendError", () => {
+  const told = document.getElementById("problem");
+  if (!told || told.childElementCount > 0) return;
+  const note = document.createElement("div");
+  note.className = "note bad flash";
+  note.textContent = away;
+  told.replaceChildren(note);
+});
+document.addEventListener("htmx:afterRequest", (e) => {
+  const told = document.getElementById("problem");
+  if (e.detail.successful && told?.textContent === away) told.replaceChildren();
+});
 
 document.addEventListener("DOMContentLoaded", () => {
   tellTimes(document);
   document.querySelectorAll("form").forEach(tellChosen);
   document.querySelector("[aria-invalid=true]")?.focus();
+  document.querySelector(".map [aria-current]")?.scrollIntoView({block: "nearest", inline: "center"}); // narrow, the map is a row
 });
 setInterval(() => tellTimes(document), 30e3);
