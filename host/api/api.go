@@ -67,6 +67,7 @@ func handlers(s Service, o Options) *routes {
 	config.CreateHooks = nil // no $schema member in every answer
 	config.OnAddOperation = append(config.OnAddOperation, describe)
 	a := humago.New(mux, config)
+	document(a.OpenAPI())
 	problems(a)
 	users(a, s)
 	apps(a, s)

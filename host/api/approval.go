@@ -41,9 +41,9 @@ type RequestChoice struct {
 	All       bool           `json:"all,omitempty" doc:"All that the other members choose"`
 	App       string         `json:"app,omitempty"`
 	User      string         `json:"user,omitempty" doc:"Id or username"`
-	Operation host.Operation `json:"operation,omitempty"`
+	Operation host.Operation `json:"operation,omitempty" enum:"Create,Read,Update,Deactivate,Activate,Freeze,Unfreeze,Reactivate,Delete,Reconcile"`
 	Approver  string         `json:"approver,omitempty" doc:"Only what is for this user, or for one of the user's groups, to approve"`
-	Error     host.Code      `json:"error,omitempty" doc:"Only with this error code"`
+	Error     host.Code      `json:"error,omitempty" enum:"NotFound,AlreadyExists,InvalidInput,Unauthorized,PermissionDenied,RateLimited,Unavailable,Conflict,Unsupported,Internal,LimitExceeded,ConnectorFault,Changed,Usage,Cancelled" doc:"Only with this error code"`
 	Since     *time.Time     `json:"since,omitempty" doc:"Only what ended, or else was made, since"`
 	Reason    string         `json:"reason,omitempty" doc:"For the log, and for whoever is denied"`
 	To        string         `json:"to,omitempty" doc:"With delegate: who is to approve"`

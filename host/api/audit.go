@@ -85,9 +85,10 @@ func audit(a huma.API, s AuditService) {
 		Since   time.Time `query:"since"`
 		Until   time.Time `query:"until"`
 		Before  int64     `query:"before" minimum:"0" doc:"Number of the last entry of the page before: the newest come first"`
-	}) (*body[[]*AuditEntry], error) {
-		return listed(s.AuditEntries(ctx, AuditFilter{Actor: in.Actor, Action: in.Action, Kind: in.Kind, Name: in.Name, Outcome: host.AuditOutcome(in.Outcome),
-			Request: in.Request, Since: in.Since, Until: in.Until, Before: in.Before, Limit: in.Limit}))
+	}) (*page[[]*AuditEntry], error) {
+		list, err := s.AuditEntries(ctx, AuditFilter{Actor: in.Actor, Action: in.Action, Kind: in.Kind, Name: in.Name, Outcome: host.AuditOutcome(in.Outcome),
+			Request: in.Request, Since: in.Since, Until: in.Until, Before: in.Before, Limit: in.Limit})
+		return following(&in.Page, list, err, "before", func(e *AuditEntry) any { return e.Number })
 	})
 	huma.Get(a, "/api/v1/audit/verify", func(ctx context.Context, in *struct {
 		Expect string `query:"expect" doc:"NUMBER:HASH or HASH of an entry that must be there"`

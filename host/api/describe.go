@@ -198,6 +198,12 @@ func describe(_ *huma.OpenAPI, o *huma.Operation) {
 	text := func(name, in, doc string, example any) {
 		o.Parameters = append(o.Parameters, &huma.Param{Name: name, In: in, Description: doc, Schema: &huma.Schema{Type: huma.TypeString}, Example: example})
 	}
+	if strings.Contains(o.OperationID, "api-v1") { // huma has named it
+		o.OperationID = operationName(o.Method, o.Path, json && o.Responses["200"].Content["application/json"].Schema.Type == huma.TypeArray)
+	}
+	if example := examples[o.Method+" "+o.Path]; example != nil {
+		o.RequestBody.Content["application/json"].Example = example
+	}
 	switch {
 	case o.Method == http.MethodGet && json:
 		text("fields", "query", "Names of members, with commas between them, such as Id,Username: what is answered has only these, also where the schema requires others", nil)
@@ -216,7 +222,7 @@ func raw(a huma.API, pattern, answer, body string, params ...*huma.Param) {
 	for _, kind := range strings.Fields(answer) {
 		answers[kind] = &huma.MediaType{}
 	}
-	o := &huma.Operation{Method: method, Path: path, OperationID: operationID(method, path), Parameters: params,
+	o := &huma.Operation{Method: method, Path: path, OperationID: operationName(method, path, false), Parameters: params,
 		Responses: map[string]*huma.Response{"200": {Description: "OK", Content: answers}}}
 	for part := range strings.SplitSeq(path, "/") {
 		if name, ok := strings.CutPrefix(part, "{"); ok {
@@ -227,11 +233,6 @@ func raw(a huma.API, pattern, answer, body string, params ...*huma.Param) {
 		o.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{body: {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}}
 	}
 	a.OpenAPI().AddOperation(o)
-}
-
-func operationID(method, path string) string {
-	name := strings.NewReplacer("{", "", "}", "", "/", "-").Replace(strings.TrimPrefix(path, "/api/v1/"))
-	return strings.ToLower(method) + "-" + name
 }
 
 // param is one of the query of a route that is served by hand.

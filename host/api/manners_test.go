@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/require"
 
 	"github.com/provosthq/provost/host"
@@ -419,6 +421,34 @@ func TestWhatIsGivenTwiceOfAListIsAllOfTheList(t *testing.T) {
 	}
 }
 
+// AuditEntries are as many as are wanted, the newest first.
+func (k *known) AuditEntries(_ context.Context, f api.AuditFilter) (list []*api.AuditEntry, _ error) {
+	for i := range f.Limit {
+		if n := f.Before - int64(i) - 1; n > 0 {
+			list = append(list, &api.AuditEntry{AuditEntry: &host.AuditEntry{Number: n}})
+		}
+	}
+	return list, nil
+}
+
+func TestEveryListingLeadsToItsNextPage(t *testing.T) {
+	h := api.Handler(newKnown(), api.Options{Version: "test"})
+	seen, pages := 0, 0
+	for path := "/api/v1/audit?before=8&limit=3&action=plan"; path != ""; pages++ {
+		w := call(t, h, "GET", path, "")
+		require.Equal(t, http.StatusOK, w.Code, w.Body)
+		var list []struct{ Number int64 }
+		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &list))
+		seen += len(list)
+		path, _, _ = strings.Cut(strings.TrimPrefix(w.Header().Get("Link"), "<"), ">")
+		if path != "" {
+			require.Contains(t, path, "action=plan")
+		}
+	}
+	require.Equal(t, 7, seen)
+	require.Equal(t, 3, pages)
+}
+
 func TestTheMethodsOfAPathAreTold(t *testing.T) {
 	h := api.Handler(newKnown(), api.Options{Version: "test"})
 	for path, allow := range map[string]string{"/api/v1/users": "GET, HEAD, OPTIONS, POST", "/api/v1/apps/acme/wizard/collect": "OPTIONS, POST", "/api/v1/apps/acme/wizard/app": "OPTIONS, PUT"} {
@@ -471,4 +501,77 @@ func words[T ~string](list []T) (words []string) {
 		words = append(words, string(w))
 	}
 	return words
+}
+
+// A client that is made of the document has names that a person would give, and
+// what stands there as an example is let in.
+func TestTheDocumentIsFitForAClientToBeMadeOf(t *testing.T) {
+	w := call(t, api.Handler(newKnown(), api.Options{Version: "test"}), "GET", "/api/openapi.json", "")
+	var doc struct {
+		OpenAPI string
+		Info    struct {
+			Description string
+			License     struct{ Identifier string }
+		}
+		Servers  []struct{ URL string }
+		Security []map[string][]string
+		Tags     []struct{ Name, Description string }
+		Paths    map[string]map[string]struct {
+			OperationId, Summary string
+			Tags                 []string
+			RequestBody          struct {
+				Content map[string]struct{ Schema, Example any }
+			}
+		}
+		Components struct {
+			SecuritySchemes map[string]struct{ Type, Scheme string }
+		}
+	}
+	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &doc))
+	require.Equal(t, "3.1.0", doc.OpenAPI)
+	require.NotEmpty(t, doc.Info.Description)
+	require.Equal(t, "Apache-2.0", doc.Info.License.Identifier)
+	require.NotEmpty(t, doc.Servers)
+	require.Equal(t, "bearer", doc.Components.SecuritySchemes["token"].Scheme)
+	for _, way := range doc.Security {
+		for name := range way {
+			require.Contains(t, doc.Components.SecuritySchemes, name)
+		}
+	}
+	tags := map[string]bool{}
+	for _, tag := range doc.Tags {
+		require.NotEmpty(t, tag.Description)
+		tags[tag.Name] = true
+	}
+	whole, err := jsonschema.UnmarshalJSON(bytes.NewReader(w.Body.Bytes()))
+	require.NoError(t, err)
+	schemas := jsonschema.NewCompiler()
+	require.NoError(t, schemas.AddResource("https://provost.invalid/openapi.json", whole))
+	escape := strings.NewReplacer("~", "~0", "/", "~1", "{", "%7B", "}", "%7D")
+	names, shown := map[string]string{}, 0
+	for path, methods := range doc.Paths {
+		for method, o := range methods {
+			route := method + " " + path
+			require.Regexp(t, `^[a-z]+(-[a-z]+)*$`, o.OperationId, route)
+			require.NotContains(t, o.OperationId, "api", route)
+			require.NotContains(t, names, o.OperationId, "%s and %s", route, names[o.OperationId])
+			names[o.OperationId] = route
+			require.NotEmpty(t, o.Summary, route)
+			require.Len(t, o.Tags, 1, route)
+			require.True(t, tags[o.Tags[0]], o.Tags[0])
+			for kind, media := range o.RequestBody.Content {
+				if media.Example == nil {
+					continue
+				}
+				shown++
+				s, err := schemas.Compile(fmt.Sprintf("https://provost.invalid/openapi.json#/paths/%s/%s/requestBody/content/%s/schema", escape.Replace(path), method, escape.Replace(kind)))
+				require.NoError(t, err, route)
+				require.NoError(t, s.Validate(media.Example), route)
+			}
+		}
+	}
+	require.Greater(t, shown, 25)
+	for _, name := range []string{"list-users", "get-user", "change-user", "create-request", "retry-request", "retry-requests", "commit-request", "reconcile-app", "test-credential", "rollback-plugin", "put-app-setting", "verify-audit", "import-users"} {
+		require.Contains(t, names, name)
+	}
 }

@@ -85,11 +85,12 @@ func plans(a huma.API, s PlanService) {
 	})
 	huma.Get(a, "/api/v1/plans/{id}", func(ctx context.Context, in *ByID) (*body[*Plan], error) { return shownPlan(s.Plan(ctx, in.ID)) })
 	huma.Get(a, "/api/v1/plans/{id}/changes", func(ctx context.Context, in *struct {
-		ID    string `path:"id"`
-		Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
-		After int64  `query:"after" doc:"Number of the last change of the page before"`
-	}) (*body[[]*host.PlannedChange], error) {
-		return listed(s.PlannedChanges(ctx, in.ID, in.After, in.Limit))
+		ID string `path:"id"`
+		Page
+		After int64 `query:"after" doc:"Number of the last change of the page before"`
+	}) (*page[[]*host.PlannedChange], error) {
+		list, err := s.PlannedChanges(ctx, in.ID, in.After, in.Limit)
+		return following(&in.Page, list, err, "after", func(c *host.PlannedChange) any { return c.Number })
 	})
 	type decision struct {
 		ByID

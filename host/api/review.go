@@ -80,28 +80,30 @@ func reviews(a huma.API, s ReviewService) {
 		Candidates bool   `query:"candidates" doc:"Only those that a person must decide about"`
 		Query      string `query:"query" doc:"Part of an id, a username or an e-mail, or all of one with * for anything"`
 		After      int64  `query:"after"`
-	}) (*body[[]*Staged], error) {
-		return listed(s.Staged(ctx, in.ID, StagedFilter{State: host.LinkState(in.State), Drifted: in.Drifted, Candidates: in.Candidates, Query: in.Query, After: in.After, Limit: in.Limit}))
+	}) (*page[[]*Staged], error) {
+		list, err := s.Staged(ctx, in.ID, StagedFilter{State: host.LinkState(in.State), Drifted: in.Drifted, Candidates: in.Candidates, Query: in.Query, After: in.After, Limit: in.Limit})
+		return following(&in.Page, list, err, "after", func(a *Staged) any { return a.AfterNumber })
 	})
 	huma.Get(a, "/api/v1/requests/{id}/missing", func(ctx context.Context, in *struct {
 		ByRun
 		Page
 		Undecided bool   `query:"undecided" doc:"Those who may have an account: a person must say"`
 		After     string `query:"after" doc:"Id of the last user of the page before"`
-	}) (*body[[]*host.User], error) {
-		return listed(s.Missing(ctx, in.ID, in.Undecided, in.After, in.Limit))
+	}) (*page[[]*host.User], error) {
+		list, err := s.Missing(ctx, in.ID, in.Undecided, in.After, in.Limit)
+		return following(&in.Page, list, err, "after", func(u *host.User) any { return u.Id })
 	})
 	huma.Get(a, "/api/v1/requests/{id}/gone", func(ctx context.Context, in *struct {
 		ByRun
 		Page
 		After int64 `query:"after"`
-	}) (*body[[]*Account], error) {
+	}) (*page[[]*Account], error) {
 		list, err := s.Gone(ctx, in.ID, in.After, in.Limit)
 		shown := make([]*Account, len(list))
 		for i, u := range list {
 			shown[i] = shownAccount(u)
 		}
-		return answer(shown, err)
+		return following(&in.Page, shown, err, "after", func(a *Account) any { return a.AfterNumber })
 	})
 	huma.Post(a, "/api/v1/requests/{id}/review", func(ctx context.Context, in *struct {
 		ByRun

@@ -138,8 +138,11 @@ func users(a huma.API, s Service) {
 		After  string `query:"after" doc:"Id of the last user of the page before"`
 	}) (*page[[]*host.User], error) {
 		if in.Where != "" {
+			if in.Query+in.Active+in.App+in.Sort+in.Cursor != "" || in.Count {
+				return nil, problem(&host.Error{Code: host.InvalidInput, Field: "query where", Message: "query where: goes with limit, after and fields alone; say the rest in the expression"})
+			}
 			list, err := s.UsersWhere(ctx, in.Where, in.After, in.Limit)
-			return pageOf(&in.Paged, list, "", nil, err)
+			return following(&in.Page, list, err, "after", func(u *host.User) any { return u.Id })
 		}
 		f := UserFilter{Query: in.Query, App: in.App, After: in.After, Paging: in.paging()}
 		if in.Active != "" {
