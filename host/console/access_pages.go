@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"net/http"
@@ -61,17 +62,30 @@ var accessRules = append(access.Rules{
 // toSignIn leads somebody who is not signed in, or not any more, to where that
 // is done, and back afterwards.
 func (c *console) toSignIn(w http.ResponseWriter, r *http.Request) {
-	next := Path
-	if r.Method == http.MethodGet && !isPart(r) {
-		next = r.URL.RequestURI()
+	sent := r.Method != http.MethodGet
+	next := r.URL.RequestURI()
+	if sent || isPart(r) {
+		next = cameFrom(r)
 	}
-	to := signInPath + "?" + url.Values{"next": {next}}.Encode()
-	if isPart(r) {
-		w.Header().Set("HX-Redirect", to)
-		w.WriteHeader(http.StatusUnauthorized)
-		return
+	q := url.Values{"next": {next}}
+	if isPart(r) && c.write(w, r.Context(), http.StatusUnauthorized, signedOut(signInPath+"?"+q.Encode())) == nil {
+		return // the page stays, with what was typed into it
 	}
-	http.Redirect(w, r, to, http.StatusSeeOther)
+	if sent {
+		q.Set("sent", "no")
+		setFlash(w, r, Flash{Tone: "warn", Text: "Your session had ended, and what you sent was not done. Look at it, and send it again.", Again: true})
+	}
+	http.Redirect(w, r, signInPath+"?"+q.Encode(), http.StatusSeeOther)
+}
+
+// cameFrom is the page of ours that something was sent from.
+func cameFrom(r *http.Request) string {
+	from := cmp.Or(r.Header.Get("HX-Current-URL"), r.Header.Get("Referer"))
+	u, err := url.Parse(from)
+	if err != nil || u.Host != r.Host {
+		return Path
+	}
+	return access.Next(u.RequestURI())
 }
 
 // way is what a page says that is before the console.
@@ -83,6 +97,8 @@ type way struct {
 	Local    bool
 	// Name was typed before; Problem is why that did not do, at Field or as a whole.
 	Name, Problem, Field string
+	// Sent: a form was sent after the session had ended, and nothing was done.
+	Sent bool
 	// WantsToken: the first administrator is made with a token.
 	WantsToken bool
 	assets     *assets
@@ -123,7 +139,7 @@ func (c *console) signInPage(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (c *console) showSignIn(w http.ResponseWriter, r *http.Request, next, name string, cause error) error {
-	v := way{Next: next, Name: name, assets: c.assets}
+	v := way{Next: next, Name: name, Sent: r.URL.Query().Get("sent") == "no", assets: c.assets}
 	if o := c.Gate.OpenID(); o != nil {
 		v.Provider = o.Label()
 	}

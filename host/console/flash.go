@@ -20,6 +20,8 @@ type Flash struct {
 	Undo   string `json:"u,omitempty"`
 	UndoAt string `json:"a,omitempty"`
 	Back   string `json:"k,omitempty"`
+	// Again: what was sent was not done, and is put into its form once more.
+	Again bool `json:"g,omitempty"`
 }
 
 const flashCookie = "provost_flash"

@@ -79,6 +79,33 @@ document.addEventListener("submit", (e) => {
 });
 addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((f) => delete f.dataset.sent));
 
+// What is sent after the session has ended is not done. It is kept in this tab
+// until the next page, and where that says so ([data-again]) it is put back into
+// its form, for who sent it. Secrets and files are not kept.
+const whoLooks = () => document.querySelector(".map .end a")?.textContent;
+const isSecret = (el) => el.type === "password" || el.type === "hidden" || el.type === "file" || el.name.startsWith("in.");
+document.addEventListener("submit", (e) => {
+  const form = e.target;
+  if (form.method !== "post" || !form.closest("main.page")) return;
+  const fields = [...form.elements].filter((el) => el.name && !isSecret(el) && el.matches("input, select, textarea"))
+    .map((el) => [el.name, el.matches("[type=checkbox], [type=radio]") ? el.value : null, el.checked ?? false, el.value]);
+  try { sessionStorage.setItem("sent", JSON.stringify({who: whoLooks(), page: location.pathname, to: form.getAttribute("action"), fields})); } catch { /* it is not kept, then */ }
+});
+function putBack() {
+  if (!document.querySelector("main.page")) return; // who signs in is on the way
+  let sent = null;
+  try { sent = JSON.parse(sessionStorage.getItem("sent")); sessionStorage.removeItem("sent"); } catch { return; }
+  if (!sent || !document.querySelector("[data-again]") || sent.page !== location.pathname || sent.who !== whoLooks()) return;
+  const form = [...document.forms].find((f) => f.getAttribute("action") === sent.to);
+  const left = [...(form?.elements ?? [])].filter((el) => el.name && !isSecret(el));
+  for (const [name, choice, checked, value] of sent.fields) {
+    const at = left.findIndex((el) => el.name === name && (choice === null || el.value === choice));
+    if (at < 0) continue;
+    const [el] = left.splice(at, 1);
+    if (choice === null) el.value = value; else el.checked = checked;
+  }
+}
+
 // A form with data-popup opens its answer in a window of its own, and what
 // data-goes-on names is gone on to.
 document.addEventListener("submit", (e) => {
@@ -150,6 +177,7 @@ document.addEventListener("htmx:afterRequest", (e) => {
 
 document.addEventListener("DOMContentLoaded", () => {
   tellTimes(document);
+  putBack();
   document.querySelectorAll("form").forEach(tellChosen);
   document.querySelector("[aria-invalid=true]")?.focus();
   document.querySelector(".map [aria-current]")?.scrollIntoView({block: "nearest", inline: "center"}); // narrow, the map is a row
