@@ -18,6 +18,7 @@ import (
 
 	"github.com/provosthq/provost/host/access"
 	"github.com/provosthq/provost/host/api"
+	"github.com/provosthq/provost/host/store/storetest"
 )
 
 // described is what the OpenAPI document says of one operation.
@@ -133,6 +134,19 @@ func (d *document) value(t *rapid.T, schema map[string]any, depth int) any {
 	}
 }
 
+// spoilt makes of a body what nobody can read as it was meant.
+var spoilt = []func([]byte) []byte{
+	func(b []byte) []byte { return b[:len(b)/2] },
+	func(b []byte) []byte { return append(bytes.Clone(b), b...) },
+	func(b []byte) []byte { return append([]byte{0xff}, b...) },
+	func(b []byte) []byte { return bytes.Replace(b, []byte(`":"`), []byte(`":"\u0000`), 1) },
+	func(b []byte) []byte { return bytes.Replace(b, []byte(`":"`), []byte(`":"\ud800`), 1) },
+	func(b []byte) []byte { return bytes.Replace(b, []byte(`{`), []byte(`{"user":"a","user":"b",`), 1) },
+	func([]byte) []byte { return []byte("null") },
+	func([]byte) []byte { return []byte(strings.Repeat(`[`, 20_000)) },
+	func([]byte) []byte { return bytes.Repeat([]byte(" "), 2<<20) },
+}
+
 // notAsked are operations that call what is elsewhere, copy all there is, or
 // have no end.
 var notAsked = []string{"/api/v1/doctor", "/api/v1/backup", "/api/v1/support-bundle", api.EventsPath, "/api/v1/credentials/{name}/test"}
@@ -153,7 +167,15 @@ func subjects() map[string]*access.Subject {
 // Whatever is sent, by whomever, is answered as the OpenAPI document says, and
 // is never a fault of ours.
 func TestWhateverIsSentIsAnsweredAsTheDocumentSays(t *testing.T) {
-	h := newScopedHost(t)
+	whateverIsSent(t, newScopedHost(t), 10)
+}
+
+// PostgreSQL is stricter about what a text may hold.
+func TestWhateverIsSentToPostgreSQLIsAnsweredAsTheDocumentSays(t *testing.T) {
+	whateverIsSent(t, newScopedHost(t, fmt.Sprintf("database: {url: %q}\n", storetest.Postgres(t))), 2)
+}
+
+func whateverIsSent(t *testing.T, h *scopedHost, rounds int) {
 	d := readOpenAPI(t, h.handler)
 	who := subjects()
 	names := slices.Sorted(maps.Keys(who))
@@ -198,6 +220,23 @@ func TestWhateverIsSentIsAnsweredAsTheDocumentSays(t *testing.T) {
 			}
 			break
 		}
+		if rapid.IntRange(0, 9).Draw(rt, "unknown") == 0 {
+			query.Set("x-unknown", "42")
+		}
+		for name := range query {
+			if rapid.IntRange(0, 9).Draw(rt, "again") == 0 {
+				query.Add(name, query.Get(name))
+			}
+		}
+		if rapid.IntRange(0, 9).Draw(rt, "spoil") == 0 {
+			body = rapid.SampledFrom(spoilt).Draw(rt, "spoilt")(body)
+		}
+		if rapid.IntRange(0, 19).Draw(rt, "type") == 0 {
+			header.Set("Content-Type", rapid.SampledFrom([]string{"text/plain", "application/xml", "multipart/form-data", "application/json; charset=latin1", ""}).Draw(rt, "kind"))
+		}
+		if rapid.IntRange(0, 19).Draw(rt, "packed") == 0 {
+			header.Set("Content-Encoding", "gzip")
+		}
 		role := rapid.SampledFrom(names).Draw(rt, "role")
 		target := url.URL{Path: "/", RawQuery: query.Encode()}
 		r := httptest.NewRequestWithContext(access.WithSubject(t.Context(), who[role]), o.method, target.String(), bytes.NewReader(body))
@@ -233,7 +272,7 @@ func TestWhateverIsSentIsAnsweredAsTheDocumentSays(t *testing.T) {
 		require.NoError(rt, err, said)
 		require.NoError(rt, schema.Validate(value), said)
 	}
-	for round := range 10 {
+	for round := range rounds {
 		t.Run(fmt.Sprint(round), func(t *testing.T) { rapid.Check(t, ask) })
 	}
 	t.Logf("answers by hundred: %v", answered)

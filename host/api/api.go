@@ -4,6 +4,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -341,7 +342,7 @@ func importUsers(s Service) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
 		flag := func(name string) bool { v, _ := strconv.ParseBool(q.Get(name)); return v }
-		o := ImportOptions{Name: q.Get("name"), Format: q.Get("format"), Key: q.Get("key"),
+		o := ImportOptions{Name: cmp.Or(q.Get("name"), "file"), Format: q.Get("format"), Key: q.Get("key"),
 			Prune: flag("prune"), KeepGoing: flag("keep_going"), Assign: q["assign"]}
 		// The answer streams while the body is read. What is wrong before it has begun
 		// is answered as everywhere.

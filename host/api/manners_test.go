@@ -170,6 +170,9 @@ func TestEveryErrorIsAProblemThatNamesWhatIsAtFault(t *testing.T) {
 		{"POST", "/api/v1/users", `{"Username":"x","Username":"y"}`, nil, 422, host.InvalidInput, "/Username"},
 		{"POST", "/api/v1/users", `{"Username":"x","Custom":{"a/b":[1,{"c":1,"c":2}]}}`, nil, 422, host.InvalidInput, "/Custom/a~1b/1/c"},
 		{"POST", "/api/v1/users", `{"Username":"x\u0000"}`, nil, 422, host.InvalidInput, "/Username"},
+		{"POST", "/api/v1/users", `{"Username":"x","Custom":{"n":9007199254740993}}`, nil, 422, host.InvalidInput, "/Custom/n"},
+		{"POST", "/api/v1/users", `{"Username":"x","Custom":{"n":1e400}}`, nil, 422, host.InvalidInput, "/Custom/n"},
+		{"POST", "/api/v1/users", `{"Username":"\ud800x"}`, nil, 422, host.InvalidInput, ""},
 		{"POST", "/api/v1/users", "{\"Username\":\"\xff\"}", nil, 400, host.InvalidInput, ""},
 		{"POST", "/api/v1/users", `{"Username":NaN}`, nil, 400, host.InvalidInput, ""},
 		{"POST", "/api/v1/users", strings.Repeat(" ", 2<<20), nil, 413, host.LimitExceeded, ""},
@@ -419,6 +422,27 @@ func TestWhatIsGivenTwiceOfAListIsAllOfTheList(t *testing.T) {
 		require.Equal(t, http.StatusOK, w.Code, w.Body)
 		require.Equal(t, []host.RequestState{host.StateFailed, host.StateNew}, s.states, query)
 	}
+}
+
+// PutSetting notes the document that it was given.
+func (k *known) PutSetting(_ context.Context, list, name string, document []byte, _ int64) (api.Setting, error) {
+	k.calls = append(k.calls, string(document))
+	return api.Setting{List: list, Name: name, Revision: 1}, nil
+}
+
+func TestASettingHasTheNameOfItsPath(t *testing.T) {
+	k := newKnown()
+	h := api.Handler(k, api.Options{Version: "test"})
+	require.Equal(t, http.StatusOK, call(t, h, "PUT", "/api/v1/settings/plugins/scim", `{"source":"builtin:scim"}`).Code)
+	require.Equal(t, http.StatusOK, call(t, h, "PUT", "/api/v1/settings/plugins/scim", `{"name":"another"}`).Code, "which is for the service to refuse")
+	require.Equal(t, []string{`{"name":"scim","source":"builtin:scim"}`, `{"name":"another"}`}, k.calls)
+}
+
+func TestACharacterOutsideTheFirstPlaneIsOne(t *testing.T) {
+	h := api.Handler(newKnown(), api.Options{Version: "test"})
+	w := call(t, h, "POST", "/api/v1/users", `{"Username":"x","LastName":"\ud83d\ude00 \\ud800"}`)
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	require.Contains(t, w.Body.String(), `😀 \\ud800`)
 }
 
 // AuditEntries are as many as are wanted, the newest first.

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -218,6 +219,9 @@ func checkJSON(text []byte) *Problem {
 	}
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber()
+	if hasHalf(text) {
+		return problem(host.Errorf(host.InvalidInput, "the body has half of a surrogate pair in it (such as \\ud800), which is no character"))
+	}
 	if err := checkValue(dec, "", 0); err != nil {
 		return problem(err)
 	}
@@ -235,6 +239,11 @@ func checkValue(dec *json.Decoder, at string, depth int) error {
 	}
 	if text, ok := token.(string); ok && strings.Contains(text, "\x00") {
 		return wrong(at, "U+0000 can't be in a text")
+	}
+	if n, ok := token.(json.Number); ok {
+		if why := unkeepable(n); why != "" {
+			return wrong(at, why)
+		}
 	}
 	delim, ok := token.(json.Delim)
 	if !ok {
@@ -266,6 +275,34 @@ func checkValue(dec *json.Decoder, at string, depth int) error {
 	}
 	_, err = dec.Token() // the end
 	return err
+}
+
+// unkeepable tells why a number would come out as another one (RFC 7493).
+func unkeepable(n json.Number) string {
+	const most = 1 << 53
+	f, err := n.Float64()
+	switch {
+	case err != nil:
+		return "is too large a number"
+	case strings.ContainsAny(string(n), ".eE"):
+	case f >= most || f <= -most:
+		return "has more digits than a number keeps; send it as text"
+	}
+	return ""
+}
+
+// half is the escape of a surrogate, with the one before and the one behind it.
+var half = regexp.MustCompile(`\\\\|\\u[dD][89aAbB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}`)
+
+// hasHalf tells whether one half of a surrogate pair stands alone in a text of
+// JSON.
+func hasHalf(text []byte) bool {
+	for _, found := range half.FindAll(text, -1) {
+		if len(found) == len(`\ud800`) {
+			return true
+		}
+	}
+	return false
 }
 
 // escapePointer writes a name as a part of a JSON pointer.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -157,9 +158,9 @@ func settingsOf(a huma.API, s SettingService, list, param string) {
 		if err != nil {
 			return nil, problem(err)
 		}
-		document, err := json.Marshal(in.Body)
+		document, err := namedDocument(in.Body, in.Name)
 		if err != nil {
-			return nil, problem(host.Errorf(host.InvalidInput, "the body is no document: %v", err))
+			return nil, problem(err)
 		}
 		return answerSetting(s.PutSetting(ctx, list, in.Name, document, revision))
 	})
@@ -167,7 +168,7 @@ func settingsOf(a huma.API, s SettingService, list, param string) {
 		EntryName
 		Body map[string]any
 	}) (*struct{}, error) {
-		document, err := json.Marshal(in.Body)
+		document, err := namedDocument(in.Body, in.Name)
 		if err == nil {
 			err = s.CheckSetting(ctx, list, in.Name, document)
 		}
@@ -189,6 +190,19 @@ func settingsOf(a huma.API, s SettingService, list, param string) {
 		}
 		return nil, nil
 	})
+}
+
+// namedDocument is a document with the name that its path has.
+func namedDocument(document map[string]any, name string) ([]byte, error) {
+	if _, there := document["name"]; !there {
+		document = maps.Clone(document)
+		document["name"] = name
+	}
+	text, err := json.Marshal(document)
+	if err != nil {
+		return nil, host.Errorf(host.InvalidInput, "the body is no document: %w", err)
+	}
+	return text, nil
 }
 
 // UploadPath takes a connector: the module as the body, or a form with the

@@ -73,7 +73,11 @@ func (e *Engine) Import(ctx context.Context, in io.Reader, o ImportOptions) (Imp
 		return ImportResult{}, err
 	}
 	if wrong.count > 0 && !o.KeepGoing {
-		return ImportResult{Refused: wrong.count, Errors: wrong.list()}, host.Errorf(host.InvalidInput, "%s: %d rows are wrong; nothing was taken (--keep-going takes the good ones)", o.Name, wrong.count)
+		rows := "rows are"
+		if wrong.count == 1 {
+			rows = "row is"
+		}
+		return ImportResult{Refused: wrong.count, Errors: wrong.list()}, host.Errorf(host.InvalidInput, "%s: %d %s wrong; nothing was taken (--keep-going takes the good ones)", o.Name, wrong.count, rows)
 	}
 	var result ImportResult
 	err = e.Store.Update(ctx, func(tx Tx) error {
