@@ -38,8 +38,11 @@ func ParseEntry(list, file string, document []byte) (*Entry, error) {
 	if name := child(node, "name"); name != nil && name.Kind == yaml.ScalarNode {
 		e.Name = name.Value
 	}
-	if e.Name == "" || e.Name != filepath.Base(e.Name) {
-		return fail(node.Line, "has no usable name; give it the key name")
+	if e.Name == "" {
+		return fail(node.Line, "has no name; give it the key name")
+	}
+	if e.Name != filepath.Base(e.Name) {
+		return fail(node.Line, "%q is no name: it has letters, digits and, as its list allows, hyphens or underscores", e.Name)
 	}
 	return e, nil
 }

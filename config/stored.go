@@ -123,7 +123,7 @@ func (e *Entry) checkOwn() (problems []Problem) {
 		case f.Tag.Get("path") != "" || f.Tag.Get("machine") != "":
 			fail(path, "is of the machine: only a configuration file may say it")
 		case e.list == "plugins" && path == "source" && !slices.ContainsFunc(storedSources, func(prefix string) bool { return strings.HasPrefix(n.Value, prefix) }):
-			fail(path, "must begin with %s: only a configuration file may name a file of the machine", strings.Join(storedSources, ", "))
+			fail(path, "must begin with %s; only a configuration file may name a file of the machine", strings.Join(storedSources, ", "))
 		}
 		return nil
 	})

@@ -28,7 +28,7 @@ type request = api.Request
 func newRequestCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{Use: "request", Short: "Provisioning requests: what was asked, what came of it"}
 	cmd.AddCommand(newRequestList(s), newRequestGet(s), newRequestCreate(s),
-		newRequestComplete(s))
+		newRequestComplete(s), newRequestAgain(s), newRequestTest(s))
 	for _, v := range requestVerbs {
 		cmd.AddCommand(newRequestVerb(s, v))
 	}
@@ -351,6 +351,41 @@ func newRequestComplete(s *session) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&note, "note", "", "what was done, for the log")
 	return cmd
+}
+
+func newRequestAgain(s *session) *cobra.Command {
+	return &cobra.Command{
+		Use: "again REQUEST", Short: "Do once more what a request that has ended did, with the values of now", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return s.with(cmd.Context(), func(ctx context.Context, c *client) error {
+				var r request
+				if err := c.do(ctx, http.MethodPost, "/api/v1/requests/"+url.PathEscape(args[0])+"/again", nil, nil, &r); err != nil {
+					return err
+				}
+				return writeRequests(cmd.OutOrStdout(), s.output, []request{r})
+			})
+		},
+	}
+}
+
+func newRequestTest(s *session) *cobra.Command {
+	return &cobra.Command{
+		Use: "test REQUEST", Short: "Print a request as a Go test for the author of its connector; secrets are masked", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return s.with(cmd.Context(), func(ctx context.Context, c *client) error {
+				var r api.Replay
+				if err := c.do(ctx, http.MethodGet, "/api/v1/requests/"+url.PathEscape(args[0])+"/test", nil, nil, &r); err != nil {
+					return err
+				}
+				if r.Source == "" {
+					return host.Errorf(host.Conflict, "%s can't be made a test: %s   -> provost request again %s", args[0], r.Holds, args[0])
+				}
+				fmt.Fprintln(cmd.ErrOrStderr(), r.Holds)
+				_, err := io.WriteString(cmd.OutOrStdout(), r.Source)
+				return err
+			})
+		},
+	}
 }
 
 func newReconcileCommand(s *session) *cobra.Command {

@@ -348,6 +348,37 @@ func (s service) Retry(ctx context.Context, id string) (*host.UserProvisioningRe
 	return s.act(ctx, host.AuditRequestRetry, id, func(t tx, id string) (*host.UserProvisioningRequest, error) { return s.provision.Retry(ctx, t, id) })
 }
 
+// RunAgain makes a request as if a person asked for it. Where an account is there,
+// its values are sent again in the place of making it a second time.
+func (s service) RunAgain(ctx context.Context, id string) (*host.UserProvisioningRequest, error) {
+	details := map[string]any{}
+	return s.actWith(ctx, host.AuditRequestCreate, details, id, func(t tx, id string) (*host.UserProvisioningRequest, error) {
+		was, err := t.Request(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case was.Operation == host.Reconcile || was.UserId == "":
+			return nil, host.Errorf(host.Unsupported, "%s is for no person; reconcile %s instead", was.Name(), was.AppName)
+		case !was.State.Ended():
+			return nil, host.Errorf(host.Conflict, "%s is %s; only what has ended is run again", was.Name(), was.State)
+		case was.State == host.StateFailed:
+			return nil, host.Errorf(host.Conflict, "%s has failed: retry it, which goes on where it was   -> provost request retry %s", was.Name(), was.Name())
+		}
+		op := was.Operation
+		if op == host.Create {
+			switch _, err := t.AccountByUser(ctx, was.AppName, was.UserId); {
+			case err == nil:
+				op = host.Update
+			case host.CodeOf(err) != host.NotFound:
+				return nil, err
+			}
+		}
+		details["again"] = was.Name()
+		return s.provision.CreateRequest(ctx, t, was.UserId, was.AppName, op)
+	})
+}
+
 func (s service) Cancel(ctx context.Context, id string) (*host.UserProvisioningRequest, error) {
 	return s.act(ctx, host.AuditRequestCancel, id, func(t tx, id string) (*host.UserProvisioningRequest, error) {
 		if r, err := t.Request(ctx, id); err == nil && r.Operation == host.Reconcile {

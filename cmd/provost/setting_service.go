@@ -309,6 +309,17 @@ func (s service) PutSetting(ctx context.Context, list, name string, document []b
 
 // DeleteSetting takes a setting away, unless another needs it.
 func (s service) DeleteSetting(ctx context.Context, list, name string, revision int64) error {
+	if list == "plugins" {
+		var apps []string
+		for _, a := range s.current.Load().config.Apps {
+			if a.Plugin == name {
+				apps = append(apps, a.Name)
+			}
+		}
+		if len(apps) > 0 {
+			return host.Errorf(host.Conflict, "the connector %s is used by %s: give another first", name, strings.Join(apps, " and "))
+		}
+	}
 	if list == "credentials" {
 		if apps := appsWith(s.current.Load().config, name); len(apps) > 0 {
 			return host.Errorf(host.Conflict, "the credential %s is used by %s: give another first", name, strings.Join(apps, " and "))

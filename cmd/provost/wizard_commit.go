@@ -296,7 +296,7 @@ func (s service) goLive(ctx context.Context, app string) error {
 // Following looks at what would follow from the commit of a run. The counts are
 // those of its analysis; the changes are made a page at a time: first for the
 // people who have no account, then for each account.
-func (s service) Following(ctx context.Context, id, after string, limit int) (out *api.Following, err error) {
+func (s service) Following(ctx context.Context, id string, op host.Operation, after string, limit int) (out *api.Following, err error) {
 	err = s.store.View(ctx, func(t *store.Tx) error {
 		out = &api.Following{Counts: map[string]int64{}, Changes: []*host.PlannedChange{}}
 		r, err := analyzedRun(ctx, t, id)
@@ -312,7 +312,7 @@ func (s service) Following(ctx context.Context, id, after string, limit int) (ou
 			return err
 		}
 		countFollowing(out, app, r)
-		f := following{ctx: ctx, t: t, r: r, policy: app.Reconcile, rules: rules, out: out, limit: limit}
+		f := following{ctx: ctx, t: t, r: r, policy: app.Reconcile, rules: rules, out: out, op: op, limit: limit}
 		if rest, isAccount := strings.CutPrefix(after, "account:"); isAccount {
 			number, err := strconv.ParseInt(rest, 10, 64)
 			if err != nil {
@@ -327,7 +327,7 @@ func (s service) Following(ctx context.Context, id, after string, limit int) (ou
 		if err := f.accounts(0); err != nil {
 			return err
 		}
-		if after == "" && out.After == "" { // all of it is here
+		if after == "" && out.After == "" && op == "" { // all of it is here
 			f.count()
 		}
 		return nil
@@ -367,6 +367,7 @@ type following struct {
 	policy host.ReconcilePolicy
 	rules  *rules
 	out    *api.Following
+	op     host.Operation // only these, "" for all
 	limit  int
 }
 
@@ -383,7 +384,7 @@ func (f *following) count() {
 // missing is for the people without an account; done where there is room for
 // more.
 func (f *following) missing(after string) (done bool, err error) {
-	if f.policy.Missing != "create" {
+	if f.policy.Missing != "create" || f.op != "" && f.op != host.Create {
 		return true, nil
 	}
 	filter := reconcile.MissingOf(f.r)
@@ -420,8 +421,11 @@ const mostLookedAt, batchLookedAt = 5000, 500
 
 // accounts is for the accounts that were collected, until the page is full.
 func (f *following) accounts(after int64) error {
+	if f.op == host.Create { // of an account that is there nothing is made
+		return nil
+	}
 	for range mostLookedAt / batchLookedAt {
-		list, err := f.t.StagedWhere(f.ctx, host.StagingFilter{RequestId: f.r.Id, After: after, Limit: batchLookedAt})
+		list, err := f.t.StagedWhere(f.ctx, host.StagingFilter{RequestId: f.r.Id, Drifted: f.op == host.Update, After: after, Limit: batchLookedAt})
 		if err != nil {
 			return err
 		}
@@ -441,7 +445,7 @@ func (f *following) accounts(after int64) error {
 			if err != nil {
 				return err
 			}
-			if c != nil {
+			if c != nil && (f.op == "" || c.Operation == f.op) {
 				f.out.Changes = append(f.out.Changes, c)
 			}
 			if len(f.out.Changes) >= f.limit {

@@ -243,6 +243,14 @@ func requests(a huma.API, s Service) {
 		})
 	}
 	act("retry", s.Retry)
+	act("again", s.RunAgain)
+	huma.Get(a, "/api/v1/requests/{id}/test", func(ctx context.Context, in *ByID) (*body[Replay], error) {
+		r, lines, err := s.Request(ctx, in.ID)
+		if err != nil {
+			return nil, problem(err)
+		}
+		return answer(ReplayOf(r, lines), nil)
+	})
 	act("cancel", s.Cancel)
 	act("commit", s.Commit)
 	huma.Post(a, "/api/v1/requests/{id}/complete", func(ctx context.Context, in *struct {

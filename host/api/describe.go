@@ -58,6 +58,8 @@ var summaries = map[string]string{
 	"POST /api/v1/requests":               "Make a request",
 	"GET /api/v1/requests/{id}":           "Show a request with its log",
 	"POST /api/v1/requests/{id}/retry":    "Try a failed request again",
+	"POST /api/v1/requests/{id}/again":    "Make a new request of what one that has ended did",
+	"GET /api/v1/requests/{id}/test":      "Show a request as a test for the author of its connector",
 	"POST /api/v1/requests/{id}/cancel":   "Cancel a request that has not begun, or a run",
 	"POST /api/v1/requests/{id}/complete": "Note that a person has done it by hand",
 	"POST /api/v1/requests/{id}/approve":  "Approve a request",

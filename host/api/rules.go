@@ -100,6 +100,8 @@ var Rules = access.Rules{
 	{Route: "GET /api/v1/requests", Need: seeRequests, Over: access.Objects},
 	{Route: "POST /api/v1/requests", Need: manageRequests, Over: access.Objects},
 	{Route: "GET /api/v1/requests/{id}", Need: seeRequests, Over: access.Objects},
+	{Route: "GET /api/v1/requests/{id}/test", Need: seeRequests, Over: access.Objects},
+	{Route: "POST /api/v1/requests/{id}/again", Need: manageRequests, Over: access.Objects},
 	{Route: "POST /api/v1/requests/{id}/retry", Need: manageRequests, Over: access.Objects},
 	{Route: "POST /api/v1/requests/{id}/cancel", Need: manageRequests, Over: access.Objects},
 	{Route: "POST /api/v1/requests/{id}/complete", Need: manageRequests, Over: access.Objects},

@@ -131,6 +131,10 @@ func (s scoped) Retry(ctx context.Context, id string) (*host.UserProvisioningReq
 	return s.acting(ctx, id, func() (*host.UserProvisioningRequest, error) { return s.Service.Retry(ctx, id) })
 }
 
+func (s scoped) RunAgain(ctx context.Context, id string) (*host.UserProvisioningRequest, error) {
+	return s.acting(ctx, id, func() (*host.UserProvisioningRequest, error) { return s.Service.RunAgain(ctx, id) })
+}
+
 func (s scoped) Cancel(ctx context.Context, id string) (*host.UserProvisioningRequest, error) {
 	return s.acting(ctx, id, func() (*host.UserProvisioningRequest, error) { return s.Service.Cancel(ctx, id) })
 }

@@ -325,12 +325,12 @@ func (s scoped) CommitWizard(ctx context.Context, app string, c WizardCommit) (*
 	return s.Service.CommitWizard(ctx, app, c)
 }
 
-func (s scoped) Following(ctx context.Context, id, after string, limit int) (*Following, error) {
+func (s scoped) Following(ctx context.Context, id string, op host.Operation, after string, limit int) (*Following, error) {
 	r, _, err := s.request(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	f, err := s.Service.Following(ctx, id, after, limit)
+	f, err := s.Service.Following(ctx, id, op, after, limit)
 	if err == nil && !readsOf(ctx, r.AppName) {
 		maskChanges(f.Changes)
 	}

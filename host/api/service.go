@@ -59,6 +59,9 @@ type Service interface {
 	Request(ctx context.Context, id string) (*host.UserProvisioningRequest, []*host.UserProvisioningLog, error)
 	CreateRequest(ctx context.Context, user, app string, op host.Operation) (*host.UserProvisioningRequest, error)
 	Retry(ctx context.Context, id string) (*host.UserProvisioningRequest, error)
+	// RunAgain makes a new request of what one that has ended did, with the values of
+	// now, and keeps what is sent and answered in its trace.
+	RunAgain(ctx context.Context, id string) (*host.UserProvisioningRequest, error)
 	Cancel(ctx context.Context, id string) (*host.UserProvisioningRequest, error)
 	Complete(ctx context.Context, id, note string) (*host.UserProvisioningRequest, error)
 

@@ -172,8 +172,9 @@ type WizardService interface {
 	// CommitWizard commits the run. When that has ended the app goes live, whatever
 	// stops meanwhile.
 	CommitWizard(ctx context.Context, app string, c WizardCommit) (*Wizard, error)
-	// Following is what would follow from the commit of a run.
-	Following(ctx context.Context, requestID, after string, limit int) (*Following, error)
+	// Following is what would follow from the commit of a run; only operations op
+	// where it is not "".
+	Following(ctx context.Context, requestID string, op host.Operation, after string, limit int) (*Following, error)
 	// Description is what the build of a connector that serves says of itself.
 	Description(ctx context.Context, connector string) (*pdk.Description, error)
 }
@@ -221,11 +222,12 @@ func wizards(a huma.API, s WizardService) {
 		return answer(s.CommitWizard(ctx, in.App, in.Body))
 	})
 	huma.Get(a, "/api/v1/requests/{id}/following", func(ctx context.Context, in *struct {
-		ID    string `path:"id" doc:"Id, name (UPR-000042) or number"`
-		After string `query:"after"`
+		ID        string `path:"id" doc:"Id, name (UPR-000042) or number"`
+		Operation string `query:"operation" enum:"Create,Update,Deactivate,Delete" doc:"Only these changes"`
+		After     string `query:"after" doc:"What the page before ended with; a page may have fewer changes than limit, and none, before the end"`
 		Page
 	}) (*body[*Following], error) {
-		return answer(s.Following(ctx, in.ID, in.After, in.Limit))
+		return answer(s.Following(ctx, in.ID, host.Operation(in.Operation), in.After, in.Limit))
 	})
 	huma.Get(a, "/api/v1/plugins/{name}/description", func(ctx context.Context, in *ByName) (*body[*pdk.Description], error) {
 		return answer(s.Description(ctx, in.Name))

@@ -38,6 +38,8 @@ type connectorList struct {
 	Plugins []api.Plugin
 	// Name and Problem are of an upload that was refused.
 	Name, Problem string
+	// Pulled is what was given to pull one, with what is wrong with it.
+	Pulled added
 }
 
 func (c *console) showConnectors(w http.ResponseWriter, r *http.Request, status int, list connectorList) error {
@@ -144,7 +146,7 @@ func (c *console) uploadConnector(w http.ResponseWriter, r *http.Request) error 
 	if listErr != nil {
 		return listErr
 	}
-	return c.showConnectors(w, r, http.StatusUnprocessableEntity, connectorList{Plugins: list, Name: name, Problem: capital(message(err))})
+	return c.showConnectors(w, r, http.StatusUnprocessableEntity, connectorList{Plugins: list, Name: name, Problem: capital(settingProblem("plugins", name, err))})
 }
 
 // installConnector stores a module, and has an entry of the configuration name
@@ -158,22 +160,70 @@ func (c *console) installConnector(ctx context.Context, name string, module, sig
 		return name, err
 	}
 	name = cmp.Or(name, got.Description.Name)
+	return name, c.putConnector(ctx, name, got.Source, "", got.Unsigned != "")
+}
+
+// putConnector has an entry of the configuration name a source: that of the name
+// where there is one, which gets another build then.
+func (c *console) putConnector(ctx context.Context, name, source, digest string, unsigned bool) error {
 	document, revision := map[string]any{"name": name}, int64(0)
 	switch before, err := c.Service.Setting(ctx, "plugins", name); {
 	case err == nil && before.File != "":
-		return name, host.Errorf(host.Conflict, "%s is declared in %s: change its source there, or give this one another name", name, fileName(before.File))
+		return host.Errorf(host.Conflict, "%s is declared in %s: change its source there, or give this one another name", name, fileName(before.File))
 	case err == nil:
 		document, revision = before.Document, before.Revision
 	case host.CodeOf(err) != host.NotFound:
-		return name, err
+		return err
 	}
-	document["source"] = got.Source
+	document["source"] = source
 	delete(document, "digest")
 	delete(document, "unsigned")
-	if got.Unsigned != "" {
+	if digest != "" {
+		document["digest"] = strings.TrimPrefix(digest, "sha256:")
+	}
+	if unsigned {
 		document["unsigned"] = true
 	}
-	return name, c.putDocument(ctx, "plugins", name, document, revision)
+	return c.putDocument(ctx, "plugins", name, document, revision)
+}
+
+// connectorPullRoute takes a connector from where it is kept.
+const connectorPullRoute = "POST " + Path + "/connectors"
+
+// pullConnector takes a connector from a registry or a server, and lets it serve.
+func (c *console) pullConnector(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	a := added{Name: strings.TrimSpace(r.PostFormValue("name")), Source: strings.TrimSpace(r.PostFormValue("source")), Digest: strings.TrimSpace(r.PostFormValue("digest"))}
+	if builtin, is := strings.CutPrefix(a.Source, "builtin:"); is && a.Name == "" {
+		a.Name = builtin
+	}
+	var err error
+	if a.Name == "" {
+		err = host.Errorf(host.InvalidInput, "the name is missing; it is what the connector is called here, such as acme")
+	} else {
+		err = c.putConnector(ctx, a.Name, a.Source, a.Digest, false)
+	}
+	if err == nil {
+		return c.done(w, r, connectorPath(a.Name), Flash{Tone: "good", Text: a.Name + " serves. Look at what it may do before an app uses it."})
+	}
+	if code := host.CodeOf(err); code == host.Internal || code == host.PermissionDenied {
+		return err
+	}
+	a.Problem = capital(settingProblem("plugins", a.Name, err))
+	list, listErr := c.Service.Plugins(ctx)
+	if listErr != nil {
+		return listErr
+	}
+	return c.showConnectors(w, r, http.StatusUnprocessableEntity, connectorList{Plugins: list, Pulled: a})
+}
+
+// deleteConnector takes a connector out of the host, unless an app needs it.
+func (c *console) deleteConnector(w http.ResponseWriter, r *http.Request) error {
+	ctx, name := r.Context(), r.PathValue("name")
+	if err := c.Service.DeleteSetting(ctx, "plugins", name, formNumber(r, "revision")); err != nil {
+		return c.refused(w, r, connectorPath(name), err)
+	}
+	return c.done(w, r, Path+"/connectors", Flash{Tone: "good", Text: name + " is gone. A module that was uploaded is kept, and can be named again."})
 }
 
 // uploadedConnector reads the form. The names of the files mean nothing to us.
@@ -252,4 +302,22 @@ func perCall(total time.Duration, calls int64) string {
 		return "—"
 	}
 	return took(total / time.Duration(calls))
+}
+
+// connectorDeleteText says what a deletion takes away.
+func connectorDeleteText(p connectorPage) string {
+	if len(p.Apps) > 0 {
+		return listed(p.Apps) + " " + map[bool]string{true: "uses", false: "use"}[len(p.Apps) == 1] + " it, so it can't be deleted before another takes its place there."
+	}
+	return "It serves no more. No app uses it."
+}
+
+// settingProblem is what is wrong with an entry, without the place that its form
+// is of.
+func settingProblem(list, name string, err error) string {
+	said := message(err)
+	if rest, is := strings.CutPrefix(said, list+"."+name); is {
+		return strings.TrimLeft(rest, ".: ")
+	}
+	return said
 }

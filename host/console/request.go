@@ -222,7 +222,7 @@ type requestPage struct {
 }
 
 // actions are what may be done with a request, as it is and by who looks.
-type actions struct{ Retry, Cancel, Complete, Decide bool }
+type actions struct{ Retry, Again, Cancel, Complete, Decide bool }
 
 // sentAttribute is one attribute of a request.
 type sentAttribute struct{ Path, From, Value string }
@@ -264,12 +264,35 @@ func (c *console) requestOf(ctx context.Context, name string) (p requestPage, er
 	return p, err
 }
 
+// replayPage is a request as a test for the author of its connector.
+type replayPage struct {
+	*api.Request
+	api.Replay
+	Again bool
+}
+
+func (c *console) replay(w http.ResponseWriter, r *http.Request) error {
+	p, err := c.requestOf(r.Context(), r.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	page := replayPage{p.Request, api.ReplayOf(p.UserProvisioningRequest, p.Logs), p.MayDo.Again}
+	return c.show(w, r, Page{Title: p.Name + " as a test", Sub: Text("For the author of the connector: it is called as it was, and a target answers as it did."), Current: "requests",
+		Crumbs: []Crumb{{"Requests", Path + "/requests"}, {p.Name, requestPath(p.Request)}, {Label: "As a test"}}}, replayBody(page))
+}
+
+// traced tells whether an attempt at the request was recorded.
+func (p requestPage) traced() bool {
+	return slices.ContainsFunc(p.Logs, func(l *host.UserProvisioningLog) bool { return l.Trace != nil })
+}
+
 // actionsFor says what may be done with a request.
 func actionsFor(ctx context.Context, r *host.UserProvisioningRequest) actions {
 	manage := mayAt(ctx, r.AppName, access.ViewSetup, access.ManageUsers)
 	waits := r.State == host.StateNew && r.ApprovalStatus == host.ApprovalRequired
 	return actions{
 		Retry:    manage && r.State == host.StateFailed,
+		Again:    manage && r.State.Ended() && r.State != host.StateFailed && r.State != host.StateRetried && r.Operation != host.Reconcile && r.UserId != "",
 		Cancel:   manage && r.State.MayBecome(host.StateCancelled),
 		Complete: manage && r.State.MayBecome(host.StateManuallyCompleted) && r.Operation != host.Reconcile,
 		Decide:   waits && may(ctx, access.ApproveRequests),
@@ -373,4 +396,9 @@ var backs = map[string]string{"home": Path, "approvals": Path + "/approvals"}
 // backOf is where the form of r says that it was pressed, else otherwise.
 func backOf(r *http.Request, otherwise string) string {
 	return cmp.Or(backs[r.PostFormValue("back")], otherwise)
+}
+
+// againText says what it means to run a request again.
+func (p requestPage) againText() string {
+	return "A new request is made with the values of now, and goes its way as this one did, with approval where the app asks for it. An account that is there is not made twice: its values are sent again. What is sent and answered is kept in the trace of the new one."
 }

@@ -30,6 +30,8 @@ type reviewView struct {
 	Gone        []*host.UserProvAccount
 	Missing     []*host.User
 	Following   *api.Following
+	// Op is of which operation only, "" for all; only with Show "following".
+	Op host.Operation
 	// At is the page that the review stands on, Next the address of the page after,
 	// "" for none; First of the first.
 	At, Next, First string
@@ -78,7 +80,13 @@ func (c *console) review(r *http.Request, run *host.UserProvisioningRequest, app
 			next = v.Missing[n-1].Id
 		}
 	case "following":
-		if v.Following, err = c.Service.Following(ctx, run.Id, after, reviewRows); err == nil {
+		if op := host.Operation(r.URL.Query().Get("operation")); slices.Contains(followingOps, op) {
+			v.Op = op
+		}
+		if after != "" {
+			v.First = v.followingPath(v.Op)
+		}
+		if v.Following, err = c.Service.Following(ctx, run.Id, v.Op, after, reviewRows); err == nil {
 			next = v.Following.After
 		}
 	default:
@@ -89,6 +97,9 @@ func (c *console) review(r *http.Request, run *host.UserProvisioningRequest, app
 	}
 	if next != "" && v.Query == "" {
 		v.Next = v.partPath(v.Show) + "&after=" + url.QueryEscape(next)
+		if v.Show == "following" {
+			v.Next = v.followingPath(v.Op) + "&after=" + url.QueryEscape(next)
+		}
 	}
 	return v, err
 }
@@ -119,6 +130,31 @@ func (c *console) staged(ctx context.Context, id, show, query string, after int6
 }
 
 func (v reviewView) partPath(show string) string { return v.At + "?show=" + show }
+
+// followingOps are what may follow for an account.
+var followingOps = []host.Operation{host.Create, host.Update, host.Deactivate, host.Delete}
+
+// followingPath leads to what would follow, only of an operation where that is not
+// "".
+func (v reviewView) followingPath(op host.Operation) string {
+	path := v.partPath("following")
+	if op != "" {
+		path += "&operation=" + url.QueryEscape(string(op))
+	}
+	return path
+}
+
+// nothingFollows says why the page of what would follow is empty.
+func (v reviewView) nothingFollows() (title, text string) {
+	switch {
+	case v.Next != "":
+		return "Nothing follows for these", "Many accounts are as they should be. Others come on the next page."
+	case v.Op != "":
+		return "None would be " + strings.TrimSuffix(lower(string(v.Op)), "e") + "ed", "Choose another change above, or all of them."
+	default:
+		return "Nothing would follow", "Each account is as it should be, or the reconciling does nothing about it."
+	}
+}
 
 func (v reviewView) runPath(action string) string {
 	return Path + "/runs/" + url.PathEscape(v.Run.Name()) + "/" + action

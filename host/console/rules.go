@@ -33,6 +33,8 @@ var Rules = append(access.Rules{
 
 	{Route: "GET /console/requests", Need: seeRequests, Over: access.Objects},
 	{Route: "GET /console/requests/{name}", Need: seeRequests, Over: access.Objects},
+	{Route: "GET /console/requests/{name}/test", Need: seeRequests, Over: access.Objects},
+	{Route: "POST /console/requests/{name}/again", Need: manageRequests, Over: access.Objects},
 	{Route: "POST /console/requests/{name}/retry", Need: manageRequests, Over: access.Objects},
 	{Route: "POST /console/requests/{name}/cancel", Need: manageRequests, Over: access.Objects},
 	{Route: "POST /console/requests/{name}/complete", Need: manageRequests, Over: access.Objects},
@@ -69,6 +71,8 @@ var Rules = append(access.Rules{
 	{Route: "GET /console/connectors", Need: view, Over: access.Objects},
 	{Route: "GET /console/connectors/{name}", Need: view, Over: access.Objects},
 	{Route: connectorUploadRoute, Need: install},
+	{Route: connectorPullRoute, Need: install},
+	{Route: "POST /console/connectors/{name}/delete", Need: install},
 	{Route: "POST /console/connectors/{name}/rollback", Need: install},
 	{Route: "POST /console/connectors/{name}/release", Need: install},
 	{Route: "POST /console/connectors/{name}/grant", Need: install},
@@ -119,6 +123,10 @@ func (c *console) pages() map[string]handler {
 		"POST /console/requests/{name}/retry": c.act("%s is tried again.", func(ctx context.Context, id, _ string) (*host.UserProvisioningRequest, error) {
 			return s.Retry(ctx, id)
 		}),
+		"POST /console/requests/{name}/again": c.act("What %s did is done again.", func(ctx context.Context, id, _ string) (*host.UserProvisioningRequest, error) {
+			return s.RunAgain(ctx, id)
+		}),
+		"GET /console/requests/{name}/test": c.replay,
 		"POST /console/requests/{name}/cancel": c.act("%s is cancelled.", func(ctx context.Context, id, _ string) (*host.UserProvisioningRequest, error) {
 			return s.Cancel(ctx, id)
 		}),
@@ -153,9 +161,11 @@ func (c *console) pages() map[string]handler {
 		"POST /console/accounts/{id}/people":       c.accountPeople,
 		"POST /console/accounts/{id}/{do}":         c.accountDo,
 
-		"GET /console/connectors":        c.connectors,
-		"GET /console/connectors/{name}": c.connector,
-		connectorUploadRoute:             c.uploadConnector,
+		"GET /console/connectors":                c.connectors,
+		"GET /console/connectors/{name}":         c.connector,
+		connectorUploadRoute:                     c.uploadConnector,
+		connectorPullRoute:                       c.pullConnector,
+		"POST /console/connectors/{name}/delete": c.deleteConnector,
 		"POST /console/connectors/{name}/rollback": c.onConnector("%s serves now.", func(ctx context.Context, name string, r *http.Request) (api.Plugin, error) {
 			return s.RollBack(ctx, name, r.PostFormValue("digest"))
 		}),

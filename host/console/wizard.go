@@ -27,6 +27,8 @@ type wizardView struct {
 	// Theirs is what others have changed of the step meanwhile; the values are those
 	// that were given, and nothing is saved yet.
 	Theirs []host.WizardChange
+	// Profiles and PermissionSets are those that people have, for the first step.
+	Profiles, PermissionSets []api.Holding
 }
 
 // ReadOnly: a file declares the app.
@@ -87,6 +89,9 @@ func (c *console) wizardBegin(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	v := wizardView{Wizard: &api.Wizard{Values: map[string]any{}}, At: api.StepApp, New: true}
+	if err := c.withHoldings(r.Context(), &v); err != nil {
+		return err
+	}
 	return c.showWizard(w, r, http.StatusOK, v, wizardApp(v, open))
 }
 
@@ -95,6 +100,9 @@ func (c *console) wizardBegun(w http.ResponseWriter, r *http.Request) error {
 	values := readStep(api.StepApp, r.PostForm, nil)
 	again := func(err error) error {
 		v := wizardView{Wizard: &api.Wizard{App: name, Values: values, Steps: []api.WizardStep{{Name: api.StepApp, Problems: []api.WizardProblem{{Field: "name", Message: message(err)}}}}}, At: api.StepApp, New: true}
+		if err := c.withHoldings(ctx, &v); err != nil {
+			return err
+		}
 		return c.showWizard(w, r, http.StatusUnprocessableEntity, v, wizardApp(v, nil))
 	}
 	if name == "" {
@@ -193,6 +201,9 @@ func reachable(w *api.Wizard, step string) bool {
 func (c *console) wizardContent(r *http.Request, v wizardView) (templ.Component, error) {
 	switch v.At {
 	case api.StepApp:
+		if err := c.withHoldings(r.Context(), &v); err != nil {
+			return nil, err
+		}
 		return wizardApp(v, nil), nil
 	case api.StepConnector:
 		return c.connectorStep(r, v)

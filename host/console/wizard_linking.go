@@ -76,7 +76,7 @@ func (c *console) linkingOf(r *http.Request, v wizardView) (view linkingView, er
 	if view.Review, err = c.review(r, view.Run, v.Label, wizardPath(v.App, v.At)); err != nil {
 		return view, err
 	}
-	view.Following, err = c.Service.Following(ctx, view.Run.Id, "", mostCounted)
+	view.Following, err = c.Service.Following(ctx, view.Run.Id, "", "", mostCounted)
 	return view, err
 }
 

@@ -19,7 +19,7 @@ func readStep(step string, form url.Values, before map[string]any) map[string]an
 	switch step {
 	case api.StepApp:
 		v.text("label", "scope")
-		v.lines("profiles", "permission_sets")
+		v.names("profiles", "permission_sets")
 		if !form.Has("enabled") {
 			v.values["enabled"] = false
 		}
@@ -67,6 +67,21 @@ func (v formValues) text(keys ...string) {
 func (v formValues) lines(keys ...string) {
 	for _, key := range keys {
 		if list := linesOf(v.form.Get(key)); len(list) > 0 {
+			v.values[key] = anys(list)
+		}
+	}
+}
+
+// names are those of boxes that are ticked, and of the lines of a text, each once.
+func (v formValues) names(keys ...string) {
+	for _, key := range keys {
+		var list []string
+		for _, name := range linesOf(strings.Join(v.form[key], "\n")) {
+			if !slices.Contains(list, name) {
+				list = append(list, name)
+			}
+		}
+		if len(list) > 0 {
 			v.values[key] = anys(list)
 		}
 	}

@@ -144,6 +144,20 @@ document.addEventListener("keydown", (e) => {
   else if (e.key === "k") move(-1);
 });
 
+// A button copies what stands in an element.
+document.addEventListener("click", async (e) => {
+  const button = e.target.closest("[data-copies]");
+  const from = button && document.getElementById(button.dataset.copies);
+  if (!from) return;
+  try {
+    await navigator.clipboard.writeText(from.textContent);
+    button.textContent = button.dataset.copied;
+    announce(button.dataset.copied);
+  } catch { // not allowed, or no secure address: it is chosen, to be copied by hand
+    getSelection().selectAllChildren(from);
+  }
+});
+
 // What is live says what has changed to who listens to it.
 function announce(text) {
   const live = document.getElementById("announced");
