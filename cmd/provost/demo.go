@@ -147,7 +147,11 @@ apps:
 		return err
 	}
 	fmt.Fprintf(s.progress, "starting: a SCIM server on %s, SQLite in %s, the connector scim in its sandbox\n", l.Addr(), dir)
-	d, err := openDaemon(ctx, cfg, slog.New(slog.DiscardHandler))
+	log := slog.New(slog.DiscardHandler)
+	if s.stage != nil { // whose console shows what connectors log
+		log = newLogger(cfg.Log, io.Discard)
+	}
+	d, err := openDaemon(ctx, cfg, log)
 	if err != nil {
 		return err
 	}

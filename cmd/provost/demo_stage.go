@@ -117,6 +117,7 @@ const stageEntries = `plugins:
   - {name: mock, source: "builtin:mock"}
   - {name: fussy, source: "builtin:mock", settings: {fail: {create: InvalidInput}}}
   - {name: greedy, source: "builtin:mock", limits: {http_request: 8B}, quarantine: {faults: 3, window: 10m}}
+  - {name: keen, source: "builtin:mock", grants: {operations: [create, read, update, reconcile]}}
 credentials:
   - {name: CRM_API, endpoint: "CRM_URL", anonymous: true}
   - {name: Archive_API, endpoint: "http://127.0.0.1:9", anonymous: true, limits: {failures: 2, rest: 5m}}
@@ -129,6 +130,7 @@ apps:
   - {name: depot, label: Depot, plugin: greedy, credential: CRM_API}
   - {name: helpdesk, label: Helpdesk, plugin: mock, credential: Helpdesk_OAuth}
   - {name: archive, label: Archive, plugin: mock, credential: Archive_API}
+  - {name: survey, label: Survey, plugin: keen, credential: CRM_API, mode: preview, operations: [Create, Update]}
 `
 
 // set brings everything into its state.

@@ -16,6 +16,9 @@ func (c *console) fail(w http.ResponseWriter, r *http.Request, err error) {
 		c.toSignIn(w, r)
 		return
 	}
+	if r.Context().Err() != nil { // who asked has gone
+		return
+	}
 	status := code.HTTPStatus()
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {

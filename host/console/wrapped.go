@@ -39,6 +39,9 @@ func readable(text string) string {
 		if err != nil {
 			return s
 		}
+		if d == 0 { // it was rounded
+			return m[1] + "under 1 ms" + m[3]
+		}
 		return m[1] + took(d) + m[3]
 	})
 	return share.ReplaceAllString(text, "$1 %$2")

@@ -27,6 +27,7 @@ func TestWhatALogSaysIsReadable(t *testing.T) {
 	for text, want := range map[string]string{
 		"3 calls within 10m0s broke a limit":       "3 calls within 10 min broke a limit",
 		"the next in 900ms":                        "the next in 900 ms",
+		"sqlite answers in 0s":                     "sqlite answers in under 1 ms",
 		"the next in 1.5s":                         "the next in 1.5 s",
 		"0 of 4 (0 %); the least is 50%":           "0 of 4 (0 %); the least is 50 %",
 		"room 12h-3, 10s.example.com, 7 things":    "room 12h-3, 10s.example.com, 7 things",

@@ -75,7 +75,7 @@ document.addEventListener("submit", (e) => {
   if (form.hasAttribute("hx-post") || form.method === "dialog" || form.target) return;
   if (form.dataset.sent) { e.preventDefault(); return; }
   form.dataset.sent = "yes";
-  setTimeout(() => delete form.dataset.sent, 5000);
+  setTimeout(() => delete form.dataset.sent, 30000);
 });
 addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((f) => delete f.dataset.sent));
 
