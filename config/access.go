@@ -16,6 +16,7 @@ type Access struct {
 	OIDC     *OIDC      `yaml:"oidc" doc:"An OpenID Connect provider that people sign in at."`
 	Roles    []RoleFor  `yaml:"roles" doc:"Roles that people have, besides those that provost role assign gives."`
 	Sessions SessionFor `yaml:"sessions" doc:"How long somebody stays signed in."`
+	Tokens   TokenFor   `yaml:"tokens" doc:"How long tokens last."`
 }
 
 // OIDC is an OpenID Connect provider, and what we are to it. Its client is
@@ -42,8 +43,15 @@ type RoleFor struct {
 
 // SessionFor bounds a session.
 type SessionFor struct {
-	Idle     time.Duration `yaml:"idle" default:"1h" doc:"Since its last use."`
+	Idle     time.Duration `yaml:"idle" default:"1h" doc:"Since its last use. What an open page asks by itself is none."`
 	Lifetime time.Duration `yaml:"lifetime" default:"12h" doc:"Since the sign-in."`
+	Renew    time.Duration `yaml:"renew" default:"15m" doc:"How long one secret in the browser's cookie counts; then it gets another. One that comes back later was stolen, and ends the session."`
+}
+
+// TokenFor bounds tokens.
+type TokenFor struct {
+	Lifetime time.Duration `yaml:"lifetime" default:"8784h" doc:"The longest that a token may last; those that are there already go on."`
+	Groups   time.Duration `yaml:"groups" default:"720h" doc:"How long the groups that the OpenID provider tells of count in a person's own tokens, since that person last signed in."`
 }
 
 func (c *Config) checkAccess(k *checker) {
@@ -52,9 +60,14 @@ func (c *Config) checkAccess(k *checker) {
 			k.fail(fmt.Sprintf("listen.proxies[%d]", i), "%q is no address and no network such as 10.0.0.0/8", short(text))
 		}
 	}
-	for name, d := range map[string]time.Duration{"idle": c.Access.Sessions.Idle, "lifetime": c.Access.Sessions.Lifetime} {
+	for name, d := range map[string]time.Duration{"idle": c.Access.Sessions.Idle, "lifetime": c.Access.Sessions.Lifetime, "renew": c.Access.Sessions.Renew} {
 		if d < time.Minute || d > 30*24*time.Hour {
 			k.fail("access.sessions."+name, "%s is not between a minute and 30 days", d)
+		}
+	}
+	for name, d := range map[string]time.Duration{"lifetime": c.Access.Tokens.Lifetime, "groups": c.Access.Tokens.Groups} {
+		if d < time.Hour || d > 10*366*24*time.Hour {
+			k.fail("access.tokens."+name, "%s is not between an hour and ten years", d)
 		}
 	}
 	if o := c.Access.OIDC; o != nil {

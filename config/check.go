@@ -114,6 +114,10 @@ func (c *Config) check() []Problem {
 	c.checkAccess(&k)
 	c.checkTracing(&k)
 	k.rate("log.plugin_lines", c.Log.PluginLines)
+	k.rate("listen.rate", c.Listen.Rate)
+	if c.Listen.Burst < 1 || c.Listen.Burst > 100_000 {
+		k.fail("listen.burst", "%d is not between 1 and 100000", c.Listen.Burst)
+	}
 	var plugins []string
 	for _, p := range c.Plugins {
 		plugins = append(plugins, p.Name)

@@ -66,6 +66,8 @@ type Database struct {
 type Listen struct {
 	PublicURL string   `yaml:"public_url" doc:"URL that browsers reach the API at, such as https://provost.example.com; without it http:// and api. OAuth clients are registered with it and /oauth/callback."`
 	Proxies   []string `yaml:"proxies" doc:"Addresses, or networks such as 10.0.0.0/8, of the proxies that stand before Provost: what they say in X-Forwarded-For is who asks, for what slows down who guesses passwords."`
+	Rate      Rate     `yaml:"rate" default:"50/s" doc:"Calls of the API that one person or token may make, on each machine; what is beyond is answered with 429. The socket is not bound."`
+	Burst     int      `yaml:"burst" default:"200" doc:"So many of them at once."`
 	API       string   `yaml:"api" default:"127.0.0.1:8080" doc:"host:port of the API and the console."`
 	Metrics   string   `yaml:"metrics" default:"127.0.0.1:9464" doc:"host:port of /metrics."`
 	Socket    string   `yaml:"socket" path:"file" doc:"Unix socket that the commands use. Without it: provost.sock in data_dir."`

@@ -57,7 +57,8 @@ func (d *daemon) offerSetup(ctx context.Context) error {
 
 // accessSettings are what a configuration says of who may do what.
 func (d *daemon) accessSettings(cfg *config.Config, sealer *secret.Sealer) (s access.Settings, problems config.Problems) {
-	s = access.Settings{Idle: cfg.Access.Sessions.Idle, Lifetime: cfg.Access.Sessions.Lifetime, PublicURL: cfg.Listen.PublicURL, Groups: map[string][]string{}}
+	s = access.Settings{Idle: cfg.Access.Sessions.Idle, Lifetime: cfg.Access.Sessions.Lifetime, Renew: cfg.Access.Sessions.Renew,
+		TokenLifetime: cfg.Access.Tokens.Lifetime, ToldFor: cfg.Access.Tokens.Groups, PublicURL: cfg.Listen.PublicURL, Groups: map[string][]string{}}
 	for _, text := range cfg.Listen.Proxies {
 		if p, err := config.ParseNetwork(text); err == nil { // checked when it was loaded
 			s.Proxies = append(s.Proxies, p)
@@ -123,7 +124,7 @@ func (d *daemon) accessSettings(cfg *config.Config, sealer *secret.Sealer) (s ac
 // administrator.
 func (d *daemon) identified(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s, err := d.gate.Identify(r)
+		s, err := d.gate.Identify(w, r)
 		set := true
 		if err == nil && s == nil {
 			set, err = d.gate.IsSetUp(r.Context())

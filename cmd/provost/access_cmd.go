@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -18,27 +19,68 @@ import (
 	"github.com/provosthq/provost/host/api"
 )
 
+// Where tokens are, of the host and of all people, and those of who asks.
+const (
+	tokensPath    = "/api/v1/access/tokens"
+	ownTokensPath = "/api/v1/access/me/tokens"
+)
+
+func tokensOf(own bool) string {
+	if own {
+		return ownTokensPath
+	}
+	return tokensPath
+}
+
 func newTokenCommand(s *session) *cobra.Command {
+	var own bool
 	cmd := &cobra.Command{Use: "token", Short: "Tokens that programs use the API with"}
-	cmd.AddCommand(newTokenCreate(s), &cobra.Command{
+	cmd.PersistentFlags().BoolVar(&own, "own", false, "with --server: tokens of the person whose token it is, which may no more than that person may whenever they are used")
+	cmd.AddCommand(newTokenCreate(s, &own), &cobra.Command{
 		Use: "list", Short: "List tokens, with when each was last used", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return s.with(cmd.Context(), func(ctx context.Context, c *client) error {
 				var list []*access.APIToken
-				if err := c.do(ctx, http.MethodGet, "/api/v1/access/tokens", nil, nil, &list); err != nil {
+				if err := c.do(ctx, http.MethodGet, tokensOf(own), nil, nil, &list); err != nil {
 					return err
 				}
 				rows := make([][]string, len(list))
 				for i, t := range list {
-					rows[i] = []string{t.Name, t.Prefix, rightsText(t.Rights), untilText(t.ExpiresDate), usedText(t.LastDate, "never"), t.CreatedBy}
+					rows[i] = []string{t.Name, t.Prefix, rightsText(t.Rights), untilText(t.ExpiresDate), usedText(t.LastDate, "never"), t.CreatedBy, map[bool]string{true: "the person", false: "the host"}[t.IsSet()]}
 				}
-				return term.Write(cmd.OutOrStdout(), s.output, list, []string{"NAME", "PREFIX", "MAY", "EXPIRES", "LAST USE", "MADE BY"}, rows)
+				return term.Write(cmd.OutOrStdout(), s.output, list, []string{"NAME", "PREFIX", "MAY", "EXPIRES", "LAST USE", "MADE BY", "OF"}, rows)
 			})
 		},
 	}, &cobra.Command{
 		Use: "revoke NAME|PREFIX", Short: "End a token, at once", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.deleted(cmd, "/api/v1/access/tokens/"+url.PathEscape(args[0]), args[0]+" is revoked")
+			return s.deleted(cmd, tokensOf(own)+"/"+url.PathEscape(args[0]), args[0]+" is revoked")
+		},
+	})
+	return cmd
+}
+
+func newSessionCommand(s *session) *cobra.Command {
+	cmd := &cobra.Command{Use: "session", Short: "Browsers that are signed in at the console"}
+	cmd.AddCommand(&cobra.Command{
+		Use: "list", Short: "List who is signed in, the last used first", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return s.with(cmd.Context(), func(ctx context.Context, c *client) error {
+				var list []api.Session
+				if err := c.do(ctx, http.MethodGet, "/api/v1/access/sessions", nil, nil, &list); err != nil {
+					return err
+				}
+				rows := make([][]string, len(list))
+				for i, one := range list {
+					rows[i] = []string{one.Id, cmp.Or(one.Name, one.Subject), usedText(&one.CreatedDate, ""), usedText(&one.LastDate, ""), usedText(&one.ExpiresDate, "")}
+				}
+				return term.Write(cmd.OutOrStdout(), s.output, list, []string{"ID", "WHO", "SIGNED IN", "LAST USE", "ENDS"}, rows)
+			})
+		},
+	}, &cobra.Command{
+		Use: "end ID", Short: "Sign a browser out, at once", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return s.deleted(cmd, "/api/v1/access/sessions/"+url.PathEscape(args[0]), "that browser is signed out")
 		},
 	})
 	return cmd
@@ -85,7 +127,7 @@ func untilText(t time.Time) string {
 	}
 }
 
-func newTokenCreate(s *session) *cobra.Command {
+func newTokenCreate(s *session, own *bool) *cobra.Command {
 	var right access.Right
 	var permissions []string
 	var lasts time.Duration
@@ -99,7 +141,7 @@ func newTokenCreate(s *session) *cobra.Command {
 			spec := access.TokenSpec{Name: args[0], Rights: []access.Right{right}, Until: time.Now().Add(lasts)}
 			return s.with(cmd.Context(), func(ctx context.Context, c *client) error {
 				var made api.NewToken
-				if err := c.do(ctx, http.MethodPost, "/api/v1/access/tokens", nil, spec, &made); err != nil {
+				if err := c.do(ctx, http.MethodPost, tokensOf(*own), nil, spec, &made); err != nil {
 					return err
 				}
 				if s.output != "table" {
@@ -115,7 +157,7 @@ func newTokenCreate(s *session) *cobra.Command {
 	f.StringVar(&right.Role, "role", "", "role: "+roleNames())
 	f.StringSliceVar(&permissions, "permission", nil, "permissions in place of a role, such as \"View Setup and Configuration\"")
 	f.StringSliceVar(&right.Apps, "app", nil, "only for these apps")
-	f.DurationVar(&lasts, "for", 90*24*time.Hour, "how long it lasts, 8784h at most")
+	f.DurationVar(&lasts, "for", 90*24*time.Hour, "how long it lasts, as long as access.tokens.lifetime at most (8784h)")
 	return cmd
 }
 

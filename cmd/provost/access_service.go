@@ -38,7 +38,21 @@ func (s service) refusedAccess(ctx context.Context, action host.AuditAction, kin
 }
 
 func (s service) RevokeToken(ctx context.Context, name string) error {
-	return s.gate.RevokeToken(ctx, name)
+	return s.gate.RevokeToken(ctx, name, false)
+}
+
+func (s service) OwnTokens(ctx context.Context) ([]*access.APIToken, error) {
+	return s.gate.OwnTokens(ctx)
+}
+
+func (s service) CreateOwnToken(ctx context.Context, spec access.TokenSpec) (api.NewToken, error) {
+	t, text, err := s.gate.CreateOwnToken(ctx, spec)
+	s.refusedAccess(ctx, host.AuditTokenCreate, "token", spec.Name, err)
+	return api.NewToken{APIToken: t, Token: text}, err
+}
+
+func (s service) RevokeOwnToken(ctx context.Context, name string) error {
+	return s.gate.RevokeToken(ctx, name, true)
 }
 
 func shownAdministrator(a *access.LocalAdministrator) api.Administrator {
@@ -77,7 +91,7 @@ func (s service) Sessions(ctx context.Context) ([]api.Session, error) {
 	list, err := s.gate.Sessions(ctx, !me.MayAt(access.ManageAccess, ""))
 	shown := make([]api.Session, len(list))
 	for i, one := range list {
-		shown[i] = api.Session{Session: one, Own: me.Owns(one), Current: one.Id == me.SessionId}
+		shown[i] = api.Session{Session: one, Own: me.Owns(one.Identity), Current: one.Id == me.SessionId}
 	}
 	return shown, err
 }

@@ -399,7 +399,7 @@ func (d *daemon) isStale(ctx context.Context, path string) bool {
 // context.
 func (d *daemon) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/api/", tracing.Incoming(api.Handler(service{d}, api.Options{Version: version, Logger: d.log, Events: d.events})))
+	mux.Handle("/api/", tracing.Incoming(api.Handler(service{d}, api.Options{Version: version, Logger: d.log, Events: d.events, Bounds: d.callBounds, Still: d.gate.Still})))
 	mux.HandleFunc("GET "+api.CallbackPath, api.Callback(service{d}))
 	pages := console.Handler(console.Options{Service: api.Scoped(service{d}), Gate: d.gate, Version: version, Logger: d.log})
 	mux.Handle(console.Path, pages)
@@ -414,6 +414,12 @@ func (d *daemon) handler() http.Handler {
 		d.ready(w, r)
 	})
 	return mux
+}
+
+// callBounds are what one subject may call of the API.
+func (d *daemon) callBounds() (perSecond float64, burst int) {
+	l := d.current.Load().config.Listen
+	return l.Rate.PerSecond(), l.Burst
 }
 
 // serve runs a daemon until ctx ends, then drains it.

@@ -68,7 +68,7 @@ func newDatabaseCommand(s *session) *cobra.Command {
 }
 
 func newDatabaseRollback(s *session) *cobra.Command {
-	var yes bool
+	var yes, keepTokens bool
 	cmd := &cobra.Command{
 		Use: "rollback COPY --yes", Short: "Put a copy from before an upgrade in the place of a SQLite database, for the older binary", Args: cobra.ExactArgs(1),
 		Long: `Puts a copy that was made before an upgrade in the place of the database, as it
@@ -81,14 +81,15 @@ use provost backup before an upgrade, and the older binary's provost restore.`,
 			if !yes {
 				return host.Errorf(host.Usage, "what was done since the copy is lost here: give --yes")
 			}
-			return s.rollback(cmd, args[0])
+			return s.rollback(cmd, args[0], keepTokens)
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do it")
+	cmd.Flags().BoolVar(&keepTokens, "keep-tokens", false, keepTokensUsage)
 	return cmd
 }
 
-func (s *session) rollback(cmd *cobra.Command, name string) error {
+func (s *session) rollback(cmd *cobra.Command, name string, keepTokens bool) error {
 	ctx := cmd.Context()
 	file, err := s.fileHere()
 	if err != nil {
@@ -119,19 +120,18 @@ func (s *session) rollback(cmd *cobra.Command, name string) error {
 	if _, err := store.CheckCopy(ctx, chosen.Path); err != nil {
 		return err
 	}
-	r, marked, err := putBack(ctx, cfg.Database.URL, chosen, s.actor())
+	r, marked, err := putBack(ctx, cfg.Database.URL, chosen, store.Restoration{Actor: s.actor(), KeepTokens: keepTokens})
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "the database is that of %s, schema %d: start the provost that made it\n  what was there is kept: %s\n", chosen.Date.Local().Format(time.DateTime), chosen.Version, r.KeptAs)
-	fmt.Fprintf(cmd.OutOrStdout(), "%d open requests look before they make anything, %d runs are paused, %d authorizations may have to be given again; reconcile each app as a whole first\n",
-		marked.Requests, marked.Runs, marked.Authorizations)
+	fmt.Fprintf(cmd.OutOrStdout(), "%s; reconcile each app as a whole first\n%s\n", marked, accessRestored)
 	return nil
 }
 
 // putBack puts a copy in the place of the database. The copy itself stays: what
 // takes the place is a copy of it.
-func putBack(ctx context.Context, databaseURL string, c store.SavedCopy, actor string) (*store.Replacement, store.Marked, error) {
+func putBack(ctx context.Context, databaseURL string, c store.SavedCopy, mark store.Restoration) (*store.Replacement, store.Marked, error) {
 	again := c.Path + ".restoring"
 	_ = os.Remove(again) // of a run that was cut off
 	if err := store.CopyFile(ctx, c.Path, again); err != nil {
@@ -140,7 +140,8 @@ func putBack(ctx context.Context, databaseURL string, c store.SavedCopy, actor s
 	if err := belongLike(again, filepath.Dir(c.Path)); err != nil {
 		return nil, store.Marked{}, err
 	}
-	r := &store.Replacement{File: again, Mark: store.Restoration{Taken: c.Date, Date: time.Now().UTC(), Actor: actor, Source: c.Path}}
+	mark.Taken, mark.Date, mark.Source = c.Date, time.Now().UTC(), c.Path
+	r := &store.Replacement{File: again, Mark: mark}
 	marked, err := store.Replace(ctx, databaseURL, r)
 	if err != nil {
 		_ = os.Remove(again) // the first error is the one to tell

@@ -45,7 +45,9 @@ is sealed. What is there is only replaced with --force, and stays beside it.
 Since a backup is older than the targets, whatever had not ended in it may have
 been done since: such requests look before they make an account, runs are paused,
 tokens that may have been exchanged must be authorized again, and until each app
-was reconciled as a whole nobody gets an account that was not looked for first.`,
+was reconciled as a whole nobody gets an account that was not looked for first.
+Everybody signs in again, and the API's tokens end, since some may have been
+revoked: make new ones, or keep them with --keep-tokens.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkFormat(s.output); err != nil {
 				return err
@@ -64,13 +66,20 @@ was reconciled as a whole nobody gets an account that was not looked for first.`
 	cmd.Flags().BoolVar(&r.force, "force", false, "replace what is there; it stays beside it")
 	cmd.Flags().BoolVar(&r.databaseOnly, "database-only", false, "leave the configuration as it is")
 	cmd.Flags().BoolVar(&r.withoutKeys, "without-keys", false, "also where something sealed can't be opened")
+	cmd.Flags().BoolVar(&r.keepTokens, "keep-tokens", false, keepTokensUsage)
 	return cmd
 }
+
+const (
+	keepTokensUsage = "keep the API's tokens; those that were revoked since are good again"
+	// accessRestored is what a restoration can't mend of who may do what.
+	accessRestored = "Administrators, their passwords and recovery codes, and roles are those of then, also what was taken away since:\n  provost admin list; provost role list; provost token list"
+)
 
 // restoration is one run of the command.
 type restoration struct {
 	*session
-	force, databaseOnly, withoutKeys bool
+	force, databaseOnly, withoutKeys, keepTokens bool
 
 	now      time.Time
 	file     string // the configuration's
@@ -242,7 +251,7 @@ func unopened(cfg *config.Config, sealer *secret.Sealer) (wrong []string) {
 }
 
 func (r *restoration) mark() store.Restoration {
-	return store.Restoration{Taken: r.manifest.Created, Date: r.now, Actor: r.actor(),
+	return store.Restoration{Taken: r.manifest.Created, Date: r.now, Actor: r.actor(), KeepTokens: r.keepTokens,
 		Source: "backup of " + r.manifest.Created.Format(time.RFC3339) + " by provost " + r.manifest.Provost}
 }
 
@@ -389,8 +398,7 @@ func (d restored) tell(w io.Writer) {
 	for _, x := range d.Warnings {
 		fmt.Fprintln(w, "  "+oneLine(x))
 	}
-	fmt.Fprintf(w, "What was done since the backup is not known here: %d open requests look before they make anything, %d runs are paused, %d authorizations may have to be given again.\n",
-		d.Marked.Requests, d.Marked.Runs, d.Marked.Authorizations)
+	fmt.Fprintf(w, "What was done since the backup is not known here: %s.\n%s\n", d.Marked, accessRestored)
 	if len(d.Apps) > 0 {
 		fmt.Fprintln(w, "Start the daemon, and reconcile each app as a whole; until then every new account is looked for first:")
 		for _, a := range d.Apps {

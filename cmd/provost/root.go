@@ -19,7 +19,7 @@ func newRootCommand() *cobra.Command {
 	s := &session{}
 	root.AddCommand(newInitCommand(), newServeCommand(), newDemoCommand())
 	root.AddCommand(s.add(newUserCommand(s), newAppCommand(s), newCredentialCommand(s), newRequestCommand(s),
-		newReconcileCommand(s), newAccountCommand(s), newTargetCommand(s), newNoticeCommand(s), newSettingCommand(s), newSecretCommand(s), newPlanCommand(s), newRetentionCommand(s), newStatusCommand(s), newBackupCommand(s), newRestoreCommand(s), newDatabaseCommand(s), newAuditCommand(s), newDoctorCommand(s), newTokenCommand(s), newAdminCommand(s), newRoleCommand(s))...)
+		newReconcileCommand(s), newAccountCommand(s), newTargetCommand(s), newNoticeCommand(s), newSettingCommand(s), newSecretCommand(s), newPlanCommand(s), newRetentionCommand(s), newStatusCommand(s), newBackupCommand(s), newRestoreCommand(s), newDatabaseCommand(s), newAuditCommand(s), newDoctorCommand(s), newTokenCommand(s), newSessionCommand(s), newAdminCommand(s), newRoleCommand(s))...)
 	root.AddCommand(newPluginCommand(s), newConfigCommand(s))
 	root.AddCommand(newVersionCommand(), newMetricsCommand(), newCompileCommand(), newHealthCommand(), newSupportBundleCommand(), newManualCommand())
 	return root

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/provosthq/provost/host"
 )
@@ -25,21 +28,30 @@ type Tx interface {
 	// InsertAdministrator is a [host.AlreadyExists] where the name is taken.
 	InsertAdministrator(ctx context.Context, a *LocalAdministrator) error
 	UpdateAdministrator(ctx context.Context, a *LocalAdministrator) error
-	// DeleteAdministrator drops the sessions and devices, too.
+	// DeleteAdministrator drops the sessions, devices and tokens, too.
 	DeleteAdministrator(ctx context.Context, id string) error
 
 	APITokens(ctx context.Context) ([]*APIToken, error)
-	APITokenByPrefix(ctx context.Context, prefix string) (*APIToken, error)
+	// APIToken finds one by id or prefix.
+	APIToken(ctx context.Context, idOrPrefix string) (*APIToken, error)
 	InsertAPIToken(ctx context.Context, t *APIToken) error
+	// DeleteAPIToken drops those that were made with it, too.
 	DeleteAPIToken(ctx context.Context, id string) error
+	// TellAPITokens notes what a provider says of a person on the person's tokens.
+	TellAPITokens(ctx context.Context, i Identity, at time.Time) error
 	TouchAPIToken(ctx context.Context, id string, at time.Time) error
 
 	Sessions(ctx context.Context) ([]*Session, error)
-	SessionByDigest(ctx context.Context, digest string) (*Session, error)
+	// Session finds one by id, or by the digest of its handle.
+	Session(ctx context.Context, idOrHandle string) (*Session, error)
 	// InsertSession drops those that are over.
 	InsertSession(ctx context.Context, s *Session) error
 	DeleteSession(ctx context.Context, id string) error
 	TouchSession(ctx context.Context, id string, at time.Time) error
+	// RenewSession stores one unless its secret is not the one of digest before any
+	// more; SeeSession notes that the browser has the one of digest.
+	RenewSession(ctx context.Context, s *Session, before string) (bool, error)
+	SeeSession(ctx context.Context, id, digest string, at time.Time) error
 
 	Assignments(ctx context.Context) ([]*Assignment, error)
 	InsertAssignment(ctx context.Context, a *Assignment) error
@@ -48,6 +60,14 @@ type Tx interface {
 	Device(ctx context.Context, digest string) (*Device, error)
 	// InsertDevice drops those that are over now.
 	InsertDevice(ctx context.Context, d *Device, now time.Time) error
+
+	// LockGuesses lets one transaction at a time count guesses.
+	LockGuesses(ctx context.Context) error
+	Guesses(ctx context.Context, keys []string) ([]*Guesses, error)
+	PutGuesses(ctx context.Context, g *Guesses) error
+	DeleteGuesses(ctx context.Context, key string) error
+	// PruneGuesses forgets what is older than before, and all but the newest.
+	PruneGuesses(ctx context.Context, before time.Time, most int) error
 
 	// LockAccess lets one transaction at a time change who may what.
 	LockAccess(ctx context.Context) error
@@ -67,6 +87,11 @@ type Store interface {
 type Settings struct {
 	// Idle and Lifetime bound a session: since its last use, and since the sign-in.
 	Idle, Lifetime time.Duration
+	// Renew is how long a session has one secret.
+	Renew time.Duration
+	// TokenLifetime is how long a token may last. ToldFor is how long in a person's
+	// tokens the groups count that a provider told of, from the last sign-in on.
+	TokenLifetime, ToldFor time.Duration
 	// Assigned are the roles that the configuration gives.
 	Assigned []*Assignment
 	// Groups are users' ids or usernames by the name of the group.
@@ -96,6 +121,8 @@ type Gate struct {
 	settings  atomic.Pointer[Settings]
 	hasher    *hasher
 	throttle  *throttle
+	guesses   *rate.Limiter          // that are counted in the store
+	pruned    atomic.Int64           // in seconds, when old ones were forgotten
 	bootstrap atomic.Pointer[string] // digest
 }
 
@@ -104,8 +131,8 @@ func New(o Options) *Gate {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	g := &Gate{Options: o, hasher: newHasher(usual), throttle: newThrottle(o.Now, 10_000)}
-	g.Use(Settings{Idle: time.Hour, Lifetime: 12 * time.Hour})
+	g := &Gate{Options: o, hasher: newHasher(usual), throttle: newThrottle(o.Now, 10_000), guesses: rate.NewLimiter(guessesPerSecond, guessesAtOnce)}
+	g.Use(Settings{Idle: time.Hour, Lifetime: 12 * time.Hour, Renew: 15 * time.Minute, TokenLifetime: 366 * 24 * time.Hour, ToldFor: 30 * 24 * time.Hour})
 	return g
 }
 
@@ -127,8 +154,9 @@ func (g *Gate) IsSetUp(ctx context.Context) (set bool, err error) {
 }
 
 // Identify is who sends a request: nil where it says nothing of it, or has a
-// session that is over. A token that is not good is a [host.Unauthorized].
-func (g *Gate) Identify(r *http.Request) (*Subject, error) {
+// session that is over. A token that is not good is a [host.Unauthorized]. The
+// answer may get a cookie: secrets of sessions change.
+func (g *Gate) Identify(w http.ResponseWriter, r *http.Request) (*Subject, error) {
 	if header := r.Header.Get("Authorization"); header != "" {
 		scheme, token, _ := strings.Cut(header, " ")
 		if !strings.EqualFold(scheme, "Bearer") {
@@ -136,7 +164,7 @@ func (g *Gate) Identify(r *http.Request) (*Subject, error) {
 		}
 		return g.byToken(r.Context(), strings.TrimSpace(token))
 	}
-	return g.bySession(r.Context(), g.cookie(r, sessionCookie))
+	return g.bySession(w, r)
 }
 
 const (
@@ -152,11 +180,17 @@ func (g *Gate) byToken(ctx context.Context, text string) (*Subject, error) {
 	have := []byte(digest(secret))
 	want := []byte(digest("")) // of nobody's
 	var found *APIToken
+	var s *Subject
+	now := g.Now()
 	err := g.Store.View(ctx, func(tx Tx) (err error) {
-		found, err = tx.APITokenByPrefix(ctx, prefix)
-		if host.CodeOf(err) == host.NotFound {
+		found, err = tx.APIToken(ctx, prefix)
+		if host.CodeOf(err) == host.NotFound || err == nil && found.Prefix != prefix {
+			found = nil
 			return nil
+		} else if err != nil {
+			return err
 		}
+		s, err = g.program(ctx, tx, found)
 		return err
 	})
 	if err != nil {
@@ -165,18 +199,45 @@ func (g *Gate) byToken(ctx context.Context, text string) (*Subject, error) {
 	if found != nil {
 		want = []byte(found.Digest)
 	}
-	now := g.Now()
 	same := subtle.ConstantTimeCompare(have, want) == 1
 	switch {
 	case !same || found == nil || secret == "":
 		return nil, host.Errorf(host.Unauthorized, "this token is not known; it was revoked, or is not whole")
 	case !now.Before(found.ExpiresDate):
 		return nil, host.Errorf(host.Unauthorized, "the token %s expired on %s", found.Name, found.ExpiresDate.Format(time.DateOnly))
+	case s == nil:
+		return nil, host.Errorf(host.Unauthorized, "the token %s is of somebody who may not do any more what it was made for", found.Name)
 	}
 	if found.LastDate == nil || now.Sub(*found.LastDate) >= touchEvery {
 		g.touch(ctx, func(tx Tx) error { return tx.TouchAPIToken(ctx, found.Id, now.UTC()) })
 	}
-	return &Subject{Kind: Token, Name: found.Name, Rights: found.Rights}, nil
+	return s, nil
+}
+
+// program is who asks with a token; nil where it is a person's who may nothing
+// any more of what it was made for.
+func (g *Gate) program(ctx context.Context, tx Tx, t *APIToken) (*Subject, error) {
+	if !t.IsSet() {
+		return &Subject{Kind: Token, Name: t.Name, TokenId: t.Id, Rights: t.Rights}, nil
+	}
+	var told []string
+	if t.ToldDate != nil && g.Now().Sub(*t.ToldDate) < g.settings.Load().ToldFor {
+		told = t.Groups
+	}
+	s, err := g.person(ctx, tx, t.Identity, t.Name, told)
+	if host.CodeOf(err) == host.NotFound || err == nil && s == nil {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	if s.UserId == "" {
+		s.Name = t.Name + " of " + cmp.Or(s.Subject, s.Name)
+	}
+	s.Kind, s.TokenId, s.Rights = Token, t.Id, common(t.Rights, s.Rights)
+	if len(s.Rights) == 0 {
+		return nil, nil
+	}
+	return s, nil
 }
 
 // touch notes a use; where that can't be, it is used all the same.
@@ -186,40 +247,13 @@ func (g *Gate) touch(ctx context.Context, note func(Tx) error) {
 	}
 }
 
-// bySession finds whose session it is, with what that person may do now.
-func (g *Gate) bySession(ctx context.Context, secret string) (s *Subject, err error) {
-	if secret == "" {
-		return nil, nil
-	}
-	var session *Session
-	now := g.Now()
-	err = g.Store.View(ctx, func(tx Tx) error {
-		if session, err = tx.SessionByDigest(ctx, digest(secret)); err != nil || g.isOver(session, now) {
-			return err
-		}
-		s, err = g.subjectOf(ctx, tx, session)
-		return err
-	})
-	if host.CodeOf(err) == host.NotFound || err == nil && s == nil {
-		return nil, nil
-	} else if err != nil {
-		return nil, err
-	}
-	if now.Sub(session.LastDate) >= touchEvery {
-		g.touch(ctx, func(tx Tx) error { return tx.TouchSession(ctx, session.Id, now.UTC()) })
-	}
-	return s, nil
-}
-
-func (g *Gate) isOver(s *Session, now time.Time) bool {
-	return !now.Before(s.ExpiresDate) || now.Sub(s.LastDate) > g.settings.Load().Idle
-}
-
-// subjectOf is the person of a session; nil where it may not be used any more.
-func (g *Gate) subjectOf(ctx context.Context, tx Tx, session *Session) (*Subject, error) {
-	s := &Subject{Kind: Person, Name: session.Name, SessionId: session.Id, UserId: session.UserId}
-	if session.AdministratorId != "" {
-		a, err := tx.Administrator(ctx, session.AdministratorId)
+// person is somebody with what that person may do now; nil for one who may
+// nothing. A local administrator or a user who is not there any more is a
+// [host.NotFound].
+func (g *Gate) person(ctx context.Context, tx Tx, i Identity, name string, told []string) (*Subject, error) {
+	s := &Subject{Kind: Person, Name: name, UserId: i.UserId}
+	if i.AdministratorId != "" {
+		a, err := tx.Administrator(ctx, i.AdministratorId)
 		if err != nil {
 			return nil, err
 		}
@@ -227,13 +261,13 @@ func (g *Gate) subjectOf(ctx context.Context, tx Tx, session *Session) (*Subject
 		return s, nil
 	}
 	settings := g.settings.Load()
-	if settings.OpenID == nil || settings.OpenID.Issuer() != session.Issuer {
+	if settings.OpenID == nil || settings.OpenID.Issuer() != i.Issuer {
 		return nil, nil
 	}
 	var u *host.User
-	if session.UserId != "" {
+	if i.UserId != "" {
 		var err error
-		if u, err = tx.User(ctx, session.UserId); err != nil {
+		if u, err = tx.User(ctx, i.UserId); err != nil {
 			return nil, err
 		}
 		if !u.IsActive {
@@ -245,7 +279,7 @@ func (g *Gate) subjectOf(ctx context.Context, tx Tx, session *Session) (*Subject
 	if err != nil {
 		return nil, err
 	}
-	s.Subject, s.Rights = session.Subject, rightsOf(u, session.Groups, settings.Groups, append(slices.Clone(settings.Assigned), stored...))
+	s.Subject, s.Rights = i.Subject, rightsOf(u, told, settings.Groups, append(slices.Clone(settings.Assigned), stored...))
 	if len(s.Rights) == 0 {
 		return nil, nil
 	}
@@ -257,10 +291,12 @@ func (g *Gate) subjectOf(ctx context.Context, tx Tx, session *Session) (*Subject
 // user's to decide.
 func rightsOf(u *host.User, told []string, groups map[string][]string, all []*Assignment) (rights []Right) {
 	is := func(name string) bool {
-		return u != nil && name != "" && (name == u.Id || strings.EqualFold(name, u.Username))
+		return u != nil && name != "" && (name == u.Id || sameUsername(name, u.Username))
 	}
 	for _, a := range all {
-		if is(a.User) || a.Group != "" && slices.ContainsFunc(groups[a.Group], is) || a.OIDCGroup != "" && slices.Contains(told, a.OIDCGroup) {
+		// What is stored names a user by id alone; a username may look like one.
+		user := a.Id == "" && is(a.User) || u != nil && a.User == u.Id
+		if user || a.Group != "" && slices.ContainsFunc(groups[a.Group], is) || a.OIDCGroup != "" && slices.Contains(told, a.OIDCGroup) {
 			rights = append(rights, Right{Role: a.Role, Apps: a.Apps})
 		}
 	}

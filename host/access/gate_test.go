@@ -82,7 +82,7 @@ func newPlace(t *testing.T, url string) *place {
 func (p *place) leave() { p.cookies = map[string]*http.Cookie{} }
 
 func (p *place) request() *http.Request {
-	r := httptest.NewRequestWithContext(p.t.Context(), http.MethodPost, "http://"+p.at+"/console/sign-in", nil)
+	r := httptest.NewRequestWithContext(p.t.Context(), http.MethodGet, "http://"+p.at+"/console", nil)
 	r.RemoteAddr = p.from
 	if p.forwarded != "" {
 		r.Header.Set("X-Forwarded-For", p.forwarded)
@@ -114,9 +114,20 @@ func (p *place) signIn(name, password, code string) error {
 // me is who the browser's requests are from.
 func (p *place) me() *access.Subject {
 	p.t.Helper()
-	s, err := p.Identify(p.request())
-	require.NoError(p.t, err)
+	var s *access.Subject
+	require.NoError(p.t, p.ask(func(w http.ResponseWriter, r *http.Request) (err error) {
+		s, err = p.Identify(w, r)
+		return err
+	}))
 	return s
+}
+
+// own does something for the person at the browser.
+func (p *place) own(do func(w http.ResponseWriter, r *http.Request) error) error {
+	me := p.me()
+	return p.ask(func(w http.ResponseWriter, r *http.Request) error {
+		return do(w, r.WithContext(access.WithSubject(r.Context(), me)))
+	})
 }
 
 func (p *place) owner() context.Context {
@@ -208,7 +219,7 @@ func TestSigningOutEverywhereEndsAllSessionsOfOnePerson(t *testing.T) {
 
 func TestCookiesAreForUsAlone(t *testing.T) {
 	p := newPlace(t, "sqlite://"+filepath.Join(t.TempDir(), "a.db"))
-	p.Use(access.Settings{Idle: time.Hour, Lifetime: time.Hour, PublicURL: "https://provost.example.com"})
+	p.Use(access.Settings{Idle: time.Hour, Lifetime: time.Hour, Renew: time.Hour, PublicURL: "https://provost.example.com"})
 	p.administrator("ada")
 	require.NoError(t, p.signIn("ada", password, ""))
 	for name, c := range p.cookies {
@@ -262,7 +273,7 @@ func TestWhoGuessesIsSlowedDownAndNobodyIsLockedOut(t *testing.T) {
 	p.cookies, p.from = known, "127.0.0.9:1"
 	require.NoError(t, p.signIn("ada", password, ""), "at a browser that is known nobody waits for what others do")
 	p.leave()
-	p.Use(access.Settings{Idle: time.Hour, Lifetime: time.Hour, Proxies: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}})
+	p.Use(access.Settings{Idle: time.Hour, Lifetime: time.Hour, Renew: time.Hour, Proxies: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}})
 	p.now, p.from = p.now.Add(2*time.Hour), "10.9.0.1:1"
 	for range 20 {
 		p.forwarded = "198.51.100.1, 203.0.113.1" // the first is what the guesser wrote
@@ -297,12 +308,16 @@ func TestAOneTimeCodeIsAskedForAndTakenOnce(t *testing.T) {
 			require.NoError(t, err)
 			return c
 		}
-		_, err = p.EnableTOTP(me, "wrong", e.Secret, code(0))
-		require.Equal(t, host.InvalidInput, host.CodeOf(err), "a session alone is not enough")
-		_, err = p.EnableTOTP(me, password, e.Secret, "000000")
-		require.Equal(t, host.InvalidInput, host.CodeOf(err))
-		recovery, err := p.EnableTOTP(me, password, e.Secret, code(0))
-		require.NoError(t, err)
+		var recovery []string
+		enable := func(password, code string) error {
+			return p.own(func(w http.ResponseWriter, r *http.Request) (err error) {
+				recovery, err = p.EnableTOTP(w, r, password, e.Secret, code)
+				return err
+			})
+		}
+		require.Equal(t, host.InvalidInput, host.CodeOf(enable("wrong", code(0))), "a session alone is not enough")
+		require.Equal(t, host.InvalidInput, host.CodeOf(enable(password, "000000")))
+		require.NoError(t, enable(password, code(0)))
 		require.Len(t, recovery, 10)
 		require.Error(t, p.signIn("ada", password, ""))
 		require.Error(t, p.signIn("ada", password, code(0)), "it was used when it was set up")
@@ -314,8 +329,9 @@ func TestAOneTimeCodeIsAskedForAndTakenOnce(t *testing.T) {
 		require.NoError(t, p.signIn("ada", password, code(30*time.Second)), "clocks differ")
 		require.NoError(t, p.signIn("ada", password, recovery[3]))
 		require.Error(t, p.signIn("ada", password, recovery[3]), "it is taken once, too")
-		me = access.WithSubject(t.Context(), p.me())
-		require.NoError(t, p.OwnPassword(me, password, "another horse battery"))
+		require.NoError(t, p.own(func(w http.ResponseWriter, r *http.Request) error {
+			return p.OwnPassword(w, r, password, "another horse battery")
+		}))
 		p.now = p.now.Add(time.Hour)
 		require.Error(t, p.signIn("ada", "another horse battery", ""), "codes are asked for as before")
 		p.now = p.now.Add(time.Hour)
@@ -340,7 +356,7 @@ func TestATokenIsForWhatItWasGivenForUntilItExpires(t *testing.T) {
 		ask := func(text string) (*access.Subject, error) {
 			r := p.request()
 			r.Header.Set("Authorization", "Bearer "+text)
-			return p.Identify(r)
+			return p.Identify(httptest.NewRecorder(), r)
 		}
 		s, err := ask(text)
 		require.NoError(t, err)
@@ -358,7 +374,7 @@ func TestATokenIsForWhatItWasGivenForUntilItExpires(t *testing.T) {
 		_, err = ask(text)
 		require.Equal(t, host.Unauthorized, host.CodeOf(err), "it has expired")
 		p.now = p.now.Add(-2 * time.Hour)
-		require.NoError(t, p.RevokeToken(p.owner(), "nightly"))
+		require.NoError(t, p.RevokeToken(p.owner(), "nightly", false))
 		_, err = ask(text)
 		require.Equal(t, host.Unauthorized, host.CodeOf(err), "it was revoked")
 		for _, bad := range []access.TokenSpec{

@@ -8,11 +8,10 @@ import (
 	"encoding/base64"
 	"fmt"
 	"image/png"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/pquerna/otp/totp"
 
@@ -125,7 +124,7 @@ func (g *Gate) endSessionsOf(ctx context.Context, tx Tx, administratorID string)
 	list, err := tx.Sessions(ctx)
 	for _, s := range list {
 		if err == nil && s.AdministratorId == administratorID && s.Id != SubjectOf(ctx).session() {
-			err = g.endSession(ctx, tx, s)
+			err = g.endSession(ctx, tx, s, "")
 		}
 	}
 	return err
@@ -140,8 +139,10 @@ func (s *Subject) session() string {
 }
 
 // OwnPassword changes the password of who asks, a local administrator, who must
-// know the present one. One-time codes stay.
-func (g *Gate) OwnPassword(ctx context.Context, present, next string) error {
+// know the present one. One-time codes stay; other browsers are signed out, and
+// this one gets another secret.
+func (g *Gate) OwnPassword(w http.ResponseWriter, r *http.Request, present, next string) error {
+	ctx := r.Context()
 	if err := checkNewPassword(SubjectOf(ctx).Name, next); err != nil {
 		return err
 	}
@@ -149,7 +150,7 @@ func (g *Gate) OwnPassword(ctx context.Context, present, next string) error {
 	if err != nil {
 		return err
 	}
-	return g.changeOwn(ctx, present, host.AuditAdministratorPassword, func(tx Tx, a *LocalAdministrator, old derived) error {
+	err = g.changeOwn(ctx, present, host.AuditAdministratorPassword, func(tx Tx, a *LocalAdministrator, old derived) error {
 		if a.TOTP != "" {
 			secret, err := unseal(old.key, a.TOTP, a.Id)
 			if err != nil {
@@ -160,6 +161,10 @@ func (g *Gate) OwnPassword(ctx context.Context, present, next string) error {
 		a.Password = hash
 		return g.endSessionsOf(ctx, tx, a.Id)
 	})
+	if err != nil {
+		return err
+	}
+	return g.renewOwn(w, r)
 }
 
 // Enrolment is what a person puts into an app that makes one-time codes.
@@ -198,8 +203,10 @@ func (g *Gate) DrawTOTP(ctx context.Context, secret string) (e Enrolment, err er
 }
 
 // EnableTOTP asks for one-time codes of a secret from now on, once code shows
-// that the person has it. The recovery codes are shown once.
-func (g *Gate) EnableTOTP(ctx context.Context, password, secret, code string) (recovery []string, err error) {
+// that the person has it. The recovery codes are shown once. The browser gets
+// another secret.
+func (g *Gate) EnableTOTP(w http.ResponseWriter, r *http.Request, password, secret, code string) (recovery []string, err error) {
+	ctx := r.Context()
 	err = g.changeOwn(ctx, password, host.AuditAdministratorTOTP, func(_ Tx, a *LocalAdministrator, d derived) error {
 		at, err := codeStep(secret, code, g.Now(), 0)
 		if err != nil || at == 0 {
@@ -210,19 +217,22 @@ func (g *Gate) EnableTOTP(ctx context.Context, password, secret, code string) (r
 		a.TOTP, a.TOTPUsed, a.Recovery = seal(d.key, secret, a.Id), at, digests
 		return nil
 	})
-	return recovery, err
+	if err != nil {
+		return nil, err
+	}
+	return recovery, g.renewOwn(w, r)
 }
 
 // changeOwn changes the account of who asks, who must know the password: a
 // session alone, at a browser that somebody left, is not enough.
 func (g *Gate) changeOwn(ctx context.Context, password string, action host.AuditAction, do func(Tx, *LocalAdministrator, derived) error) error {
 	s := SubjectOf(ctx)
-	if s == nil || s.AdministratorId == "" {
+	if s == nil || s.AdministratorId == "" || s.Kind != Person {
 		return host.Errorf(host.Unsupported, "only a local administrator has a password here")
 	}
 	own := pace{key: "own " + s.AdministratorId, free: 5, longest: time.Minute}
-	if wait := g.throttle.wait(own); wait > 0 {
-		return &host.Error{Code: host.RateLimited, Message: fmt.Sprintf("too many attempts; try again in %s", max(wait.Round(time.Second), time.Second)), RetryAfter: wait}
+	if err := g.try(ctx, own); err != nil {
+		return err
 	}
 	var a *LocalAdministrator
 	if err := g.Store.View(ctx, func(tx Tx) (err error) {
@@ -231,15 +241,18 @@ func (g *Gate) changeOwn(ctx context.Context, password string, action host.Audit
 	}); err != nil {
 		return err
 	}
-	ok, d, err := g.hasher.check(ctx, password, a.Password)
+	ok, d, err := g.hasher.check(ctx, true, password, a.Password)
 	if err != nil {
 		return err
 	}
 	if !ok {
 		return &host.Error{Code: host.InvalidInput, Field: "password", Message: "this is not your present password"}
 	}
-	g.throttle.succeeded(own)
+	g.succeeded(ctx, own)
 	return g.Store.Update(ctx, func(tx Tx) error {
+		if err := tx.LockAccess(ctx); err != nil {
+			return err
+		}
 		fresh, err := tx.Administrator(ctx, a.Id)
 		if err != nil {
 			return err
@@ -261,26 +274,81 @@ func (g *Gate) changeOwn(ctx context.Context, password string, action host.Audit
 type TokenSpec struct {
 	Name   string    `json:"name" minLength:"1" maxLength:"100"`
 	Rights []Right   `json:"rights" minItems:"1" maxItems:"50"`
-	Until  time.Time `json:"until" doc:"When it expires, a year from now at most"`
+	Until  time.Time `json:"until" doc:"When it expires; access.tokens.lifetime of the configuration bounds it, a year without"`
 }
 
-// longestToken is how long a token may last.
-const longestToken = 366 * 24 * time.Hour
+// mostTokens is how many a person may have.
+const mostTokens = 100
 
-// CreateToken makes a token. The text is shown this once.
-func (g *Gate) CreateToken(ctx context.Context, spec TokenSpec) (t *APIToken, text string, err error) {
+// CreateToken makes a token for the host, which outlasts who makes it. The text
+// is shown this once.
+func (g *Gate) CreateToken(ctx context.Context, spec TokenSpec) (*APIToken, string, error) {
+	return g.newToken(ctx, spec, func(Tx, *APIToken) error { return nil })
+}
+
+// CreateOwnToken makes a token of the person who asks, which may no more than
+// that person may whenever it is used. One that is made with another token of
+// the person ends with it, and makes none.
+func (g *Gate) CreateOwnToken(ctx context.Context, spec TokenSpec) (*APIToken, string, error) {
+	me := SubjectOf(ctx)
+	if !me.isPerson() {
+		return nil, "", host.Errorf(host.Unsupported, "this is for people who have signed in: who asks is no person; make a token for the host")
+	}
+	return g.newToken(ctx, spec, func(tx Tx, t *APIToken) error {
+		if me.SessionId != "" {
+			session, err := tx.Session(ctx, me.SessionId)
+			if err != nil {
+				return err
+			}
+			t.Identity, t.ToldDate = session.Identity, &session.CreatedDate
+		} else {
+			parent, err := tx.APIToken(ctx, me.TokenId)
+			if err != nil {
+				return err
+			}
+			if parent.ParentId != "" {
+				return host.Errorf(host.PermissionDenied, "a token that was made with a token makes none; use the one that it was made with")
+			}
+			if t.ExpiresDate.After(parent.ExpiresDate) {
+				return &host.Error{Code: host.InvalidInput, Field: "until", Message: "it can't last longer than the token that it is made with: " + parent.ExpiresDate.Format(time.RFC3339)}
+			}
+			t.Identity, t.ToldDate, t.ParentId = parent.Identity, parent.ToldDate, parent.Id
+		}
+		list, err := tx.APITokens(ctx)
+		if err != nil {
+			return err
+		}
+		if own := ownTokens(list, me); len(own) >= mostTokens {
+			return host.Errorf(host.Conflict, "you have %d tokens already; revoke some", len(own))
+		}
+		return nil
+	})
+}
+
+// isPerson tells whether it is a person who asks, or a token of one.
+func (s *Subject) isPerson() bool {
+	return s != nil && (s.Kind == Person || s.Kind == Token) && (s.AdministratorId != "" || s.Subject != "")
+}
+
+func ownTokens(list []*APIToken, me *Subject) []*APIToken {
+	return slices.DeleteFunc(slices.Clone(list), func(t *APIToken) bool { return !t.IsSet() || !me.Owns(t.Identity) })
+}
+
+// newToken makes a token; of says whose it is.
+func (g *Gate) newToken(ctx context.Context, spec TokenSpec, of func(Tx, *APIToken) error) (t *APIToken, text string, err error) {
 	now := g.Now().UTC()
-	name := strings.TrimSpace(spec.Name)
+	name, err := checkedName(spec.Name)
+	if err != nil {
+		return nil, "", err
+	}
 	field := func(field, format string, args ...any) error {
 		return &host.Error{Code: host.InvalidInput, Field: field, Message: fmt.Sprintf(format, args...)}
 	}
-	switch {
-	case name == "" || utf8.RuneCountInString(name) > longestName || strings.ContainsAny(name, "()") || strings.ContainsFunc(name, unicode.IsControl):
-		return nil, "", field("name", "the name must have 1 to %d characters, and no brackets", longestName)
+	switch longest := g.settings.Load().TokenLifetime; {
 	case !spec.Until.After(now):
 		return nil, "", field("until", "the token would have expired already")
-	case spec.Until.After(now.Add(longestToken)):
-		return nil, "", field("until", "a token lasts for a year at most")
+	case spec.Until.After(now.Add(longest + time.Minute)): // whose clock is a little ahead
+		return nil, "", field("until", "a token lasts for %s at most", daysOf(longest))
 	case len(spec.Rights) == 0:
 		return nil, "", field("rights", "the token would be for nothing; give a role or permissions")
 	}
@@ -296,12 +364,29 @@ func (g *Gate) CreateToken(ctx context.Context, spec TokenSpec) (t *APIToken, te
 	t = &APIToken{Id: host.NewID(), Name: name, Prefix: prefix, Digest: digest(secret), Rights: spec.Rights,
 		CreatedBy: host.ActorOf(ctx), CreatedDate: now, ExpiresDate: spec.Until.UTC().Truncate(time.Second)}
 	err = g.Store.Update(ctx, func(tx Tx) error {
+		if err := tx.LockAccess(ctx); err != nil {
+			return err
+		}
+		if err := of(tx, t); err != nil {
+			return err
+		}
 		if err := tx.InsertAPIToken(ctx, t); err != nil {
 			return err
 		}
-		return tx.Audit(ctx, host.AuditTokenCreate, host.AuditObject{Kind: "token", Name: t.Prefix}, map[string]any{"rights": t.Rights, "until": t.ExpiresDate})
+		return tx.Audit(ctx, host.AuditTokenCreate, host.AuditObject{Kind: "token", Name: t.Prefix}, map[string]any{"rights": t.Rights, "until": t.ExpiresDate, "own": t.IsSet()})
 	})
-	return t, tokenStart + prefix + "_" + secret, err
+	if err != nil {
+		return nil, "", err
+	}
+	return t, tokenStart + prefix + "_" + secret, nil
+}
+
+// daysOf is a time as people say it.
+func daysOf(d time.Duration) string {
+	if d >= 48*time.Hour {
+		return fmt.Sprintf("%d days", d/(24*time.Hour))
+	}
+	return d.String()
 }
 
 // checkRight refuses what is no right.
@@ -334,12 +419,22 @@ func (g *Gate) Tokens(ctx context.Context) (list []*APIToken, err error) {
 	return list, err
 }
 
-// RevokeToken ends a token, which is named by id, prefix or name.
-func (g *Gate) RevokeToken(ctx context.Context, name string) error {
+// OwnTokens are those of the person who asks, the newest first.
+func (g *Gate) OwnTokens(ctx context.Context) ([]*APIToken, error) {
+	list, err := g.Tokens(ctx)
+	return ownTokens(list, SubjectOf(ctx)), err
+}
+
+// RevokeToken ends a token, which is named by id, prefix or name, and those that
+// were made with it; with own only one of the person who asks.
+func (g *Gate) RevokeToken(ctx context.Context, name string, own bool) error {
 	return g.Store.Update(ctx, func(tx Tx) error {
 		list, err := tx.APITokens(ctx)
 		if err != nil {
 			return err
+		}
+		if own {
+			list = ownTokens(list, SubjectOf(ctx))
 		}
 		is := func(t *APIToken) bool { return t.Id == name || t.Prefix == strings.TrimPrefix(name, tokenStart) }
 		i := slices.IndexFunc(list, is)
@@ -368,8 +463,10 @@ func (g *Gate) Sessions(ctx context.Context, own bool) (list []*Session, err err
 		list, err = tx.Sessions(ctx)
 		return err
 	})
-	now, me := g.Now(), SubjectOf(ctx)
-	return slices.DeleteFunc(list, func(s *Session) bool { return g.isOver(s, now) || own && (me == nil || !me.Owns(s)) }), err
+	now, me, idle := g.Now(), SubjectOf(ctx), g.settings.Load().Idle
+	return slices.DeleteFunc(list, func(s *Session) bool {
+		return !now.Before(s.ExpiresDate) || now.Sub(s.LastDate) > idle || own && !me.Owns(s.Identity)
+	}), err
 }
 
 // EndSession ends a session: one's own, or with ManageAccess anybody's.
@@ -381,10 +478,10 @@ func (g *Gate) EndSession(ctx context.Context, id string) error {
 			return err
 		}
 		i := slices.IndexFunc(list, func(s *Session) bool { return s.Id == id })
-		if i < 0 || me == nil || !me.MayAt(ManageAccess, "") && !me.Owns(list[i]) {
+		if i < 0 || me == nil || !me.MayAt(ManageAccess, "") && !me.Owns(list[i].Identity) {
 			return host.Errorf(host.NotFound, "there is no session %q", id)
 		}
-		return g.endSession(ctx, tx, list[i])
+		return g.endSession(ctx, tx, list[i], "")
 	})
 }
 

@@ -120,7 +120,7 @@ func (g *Gate) EndOpenID(w http.ResponseWriter, r *http.Request) (then string, e
 		g.Logger.WarnContext(r.Context(), "a sign-in was refused", "address", r.RemoteAddr, "error", err)
 		return "", err
 	}
-	s := &Session{Issuer: o.config.Issuer, Subject: who.subject, Name: who.name, Groups: who.groups}
+	s := &Session{Identity: Identity{Issuer: o.config.Issuer, Subject: who.subject, Groups: who.groups}, Name: who.name}
 	if who.name != "" {
 		if err := g.Store.View(r.Context(), func(tx Tx) error {
 			u, err := tx.UserByUsername(r.Context(), who.name)
@@ -134,7 +134,7 @@ func (g *Gate) EndOpenID(w http.ResponseWriter, r *http.Request) (then string, e
 			return "", err
 		}
 	}
-	return Next(in.Next), g.begin(w, r, s, nil)
+	return Next(in.Next), g.begin(w, r, s, func(tx Tx) error { return tx.TellAPITokens(r.Context(), s.Identity, g.Now().UTC()) })
 }
 
 // person is who a provider says somebody is.

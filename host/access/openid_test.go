@@ -30,7 +30,7 @@ const callback = "http://127.0.0.1:8080" + access.OpenIDCallback
 // is taken for is an auditor.
 func (p *place) openID(issuer string, assigned ...*access.Assignment) {
 	p.now = time.Now() // the provider's
-	p.Use(access.Settings{Idle: time.Hour, Lifetime: 12 * time.Hour, Assigned: assigned, OpenID: access.NewOpenID(access.OpenIDConfig{
+	p.Use(access.Settings{Idle: time.Hour, Lifetime: 12 * time.Hour, Renew: 15 * time.Minute, TokenLifetime: 90 * 24 * time.Hour, ToldFor: 30 * 24 * time.Hour, Assigned: assigned, OpenID: access.NewOpenID(access.OpenIDConfig{
 		Label: "Example", Issuer: issuer, ClientID: oauthtest.ClientID, Secret: func(context.Context) (string, error) { return oauthtest.ClientSecret, nil },
 		Scopes: []string{"openid", "profile", "email"}, GroupsClaim: "email", UserClaim: "preferred_username", Client: http.DefaultClient})})
 }

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/provosthq/provost/host"
 )
@@ -35,27 +36,31 @@ type effort struct {
 var usual = effort{memory: 64 << 10, time: 2, threads: 1}
 
 // hasher works passwords out with argon2id, few at a time: each needs memory.
+// Those who are known have a turn of their own, however many strangers wait.
 type hasher struct {
-	effort effort
-	turns  chan struct{}
+	effort           effort
+	strangers, known chan struct{}
 }
 
-func newHasher(e effort) *hasher { return &hasher{e, make(chan struct{}, 2)} }
+func newHasher(e effort) *hasher {
+	return &hasher{e, make(chan struct{}, 2), make(chan struct{}, 1)}
+}
 
 // derived is what a password is worked out to: a hash to be stored, and a key
 // that never is.
 type derived struct{ hash, key []byte }
 
-func (h *hasher) derive(ctx context.Context, password string, salt []byte, e effort) (d derived, err error) {
+func (h *hasher) derive(ctx context.Context, turns chan struct{}, password string, salt []byte, e effort) (d derived, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	select {
-	case h.turns <- struct{}{}:
-		defer func() { <-h.turns }()
+	case turns <- struct{}{}:
+		defer func() { <-turns }()
 	case <-ctx.Done():
 		return d, host.Errorf(host.Unavailable, "too many sign in at once; try again")
 	}
-	b := argon2.IDKey([]byte(password), salt, e.time, e.memory, e.threads, 64)
+	// Keyboards write one letter in different ways.
+	b := argon2.IDKey(norm.NFC.Bytes([]byte(password)), salt, e.time, e.memory, e.threads, 64)
 	return derived{b[:32], b[32:]}, nil
 }
 
@@ -63,14 +68,14 @@ func (h *hasher) derive(ctx context.Context, password string, salt []byte, e eff
 func (h *hasher) hash(ctx context.Context, password string) (string, derived, error) {
 	salt := make([]byte, 16)
 	_, _ = rand.Read(salt) // it never fails
-	d, err := h.derive(ctx, password, salt, h.effort)
+	d, err := h.derive(ctx, h.known, password, salt, h.effort)
 	b64 := base64.RawStdEncoding.EncodeToString
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, h.effort.memory, h.effort.time, h.effort.threads, b64(salt), b64(d.hash)), d, err
 }
 
 // check tells whether password is the one of the stored form. Where there is
-// none it is as much work.
-func (h *hasher) check(ctx context.Context, password, stored string) (bool, derived, error) {
+// none it is as much work. known is whether who asks is.
+func (h *hasher) check(ctx context.Context, isKnown bool, password, stored string) (bool, derived, error) {
 	e, salt, want := h.effort, make([]byte, 16), make([]byte, 32)
 	known := false
 	if stored != "" {
@@ -80,7 +85,11 @@ func (h *hasher) check(ctx context.Context, password, stored string) (bool, deri
 		}
 		known = true
 	}
-	d, err := h.derive(ctx, password, salt, e)
+	turns := h.strangers
+	if isKnown {
+		turns = h.known
+	}
+	d, err := h.derive(ctx, turns, password, salt, e)
 	return err == nil && subtle.ConstantTimeCompare(d.hash, want) == 1 && known, d, err
 }
 

@@ -23,10 +23,38 @@ type LocalAdministrator struct {
 	LastDate    *time.Time `json:"lastDate,omitempty" doc:"Of the last sign-in"`
 }
 
-// APIToken lets a program ask, until it expires.
+// Identity is who a person is, as the sign-in said.
+type Identity struct {
+	// AdministratorId is of a local administrator; for others it is empty, and
+	// Issuer and Subject are who an OpenID provider says it is.
+	AdministratorId string `json:"administratorId,omitempty"`
+	Issuer          string `json:"issuer,omitempty"`
+	Subject         string `json:"subject,omitempty"`
+	// UserId is of the user that the person is, or empty.
+	UserId string `json:"userId,omitempty"`
+	// Groups are those that the provider said at the last sign-in.
+	Groups []string `json:"groups,omitempty" bun:"type:json"`
+}
+
+// IsSet tells whether it is anybody's.
+func (i Identity) IsSet() bool { return i.AdministratorId != "" || i.Subject != "" }
+
+// is tells whether both are the same person.
+func (i Identity) is(other Identity) bool {
+	return i.IsSet() && i.AdministratorId == other.AdministratorId && i.Issuer == other.Issuer && i.Subject == other.Subject
+}
+
+// APIToken lets a program ask, until it expires. One of a person may what it was
+// made for and that person may when it is used, and asks in that person's name.
 type APIToken struct {
 	Id   string `json:"id" bun:",pk"`
 	Name string `json:"name"`
+	// Identity is whose it is; nobody's where it was made for the host.
+	Identity
+	// ToldDate is when the provider last said the groups of whose it is.
+	ToldDate *time.Time `json:"-"`
+	// ParentId is the token that it was made with, and ends with; empty for none.
+	ParentId string `json:"parentId,omitempty" doc:"Of the token that it was made with, and ends with"`
 	// Prefix is the part of the token that it is found by, and known by to people.
 	Prefix string `json:"prefix"`
 	// Digest is the SHA-256, in hex, of the rest.
@@ -38,24 +66,38 @@ type APIToken struct {
 	LastDate    *time.Time `json:"lastDate,omitempty" doc:"Of the last use, to the minute"`
 }
 
-// Session is a person who has signed in, at one browser.
+// Session is a person who has signed in, at one browser, which has a handle and
+// a secret. The secret changes while the session lasts: one that was given up
+// and comes back was stolen, or the next was.
 type Session struct {
 	Id string `json:"id" bun:",pk"`
-	// Digest is the SHA-256, in hex, of what the browser has.
+	// Handle and Digest are the SHA-256, in hex, of what the browser has: of what
+	// stays, and of what changes. Former is the Digest before it; Seed makes the
+	// secret of now out of the one before.
+	Handle string `json:"-"`
 	Digest string `json:"-"`
-	// AdministratorId is of a local administrator; for others it is empty, and
-	// Issuer and Subject are who an OpenID provider says it is.
-	AdministratorId string `json:"administratorId,omitempty"`
-	Issuer          string `json:"issuer,omitempty"`
-	Subject         string `json:"subject,omitempty"`
-	// Name is what the person signed in as; UserId the user that it is, or empty.
-	Name   string `json:"name"`
-	UserId string `json:"userId,omitempty"`
-	// Groups are those that the provider said at the sign-in.
-	Groups      []string  `json:"groups,omitempty" bun:"type:json"`
+	Former string `json:"-"`
+	Seed   string `json:"-"`
+	// RenewedDate is when the secret last changed, SeenDate when the browser first
+	// used it; nil until then.
+	RenewedDate time.Time  `json:"-"`
+	SeenDate    *time.Time `json:"-"`
+	// Might is a digest of what the person might do then.
+	Might string `json:"-"`
+	Identity
+	// Name is what the person signed in as.
+	Name        string    `json:"name"`
 	CreatedDate time.Time `json:"createdDate"`
 	LastDate    time.Time `json:"lastDate" doc:"When it was last used, to the minute"`
 	ExpiresDate time.Time `json:"expiresDate"`
+}
+
+// Guesses are the attempts that failed under one key, of all machines.
+type Guesses struct {
+	Key      string `bun:",pk"`
+	Failures int
+	// UntilDate is the end of the wait.
+	UntilDate, LastDate time.Time
 }
 
 // Assignment gives a role to those that it names in one way.

@@ -3,15 +3,12 @@ package access
 import (
 	"context"
 	"crypto/subtle"
-	"fmt"
 	"net/http"
 	"net/netip"
 	"os"
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/provosthq/provost/host"
 )
@@ -26,8 +23,6 @@ type Attempt struct {
 const (
 	// deviceLasts is how long a browser is known that somebody has signed in at.
 	deviceLasts = 180 * 24 * time.Hour
-	// longestName is in characters.
-	longestName = 100
 )
 
 // SignIn begins a session for a local administrator at the browser that sent r,
@@ -44,18 +39,18 @@ func (g *Gate) SignIn(w http.ResponseWriter, r *http.Request, a Attempt) error {
 		return err
 	}
 	paces := g.paces(r, a.Name, known)
-	if wait := g.throttle.wait(paces...); wait > 0 {
-		return &host.Error{Code: host.RateLimited, Message: fmt.Sprintf("too many attempts; try again in %s", max(wait.Round(time.Second), time.Second)), RetryAfter: wait}
+	if err := g.try(ctx, paces...); err != nil {
+		return err
 	}
-	admin, err := g.check(ctx, a)
+	admin, err := g.check(ctx, a, known != nil)
 	if err != nil {
 		if host.CodeOf(err) == host.Unauthorized {
 			g.Logger.WarnContext(ctx, "a sign-in was refused", "address", r.RemoteAddr)
 		}
 		return err
 	}
-	g.throttle.succeeded(paces...)
-	session := &Session{AdministratorId: admin.Id, Name: admin.Name}
+	g.succeeded(ctx, paces...)
+	session := &Session{Identity: Identity{AdministratorId: admin.Id}, Name: admin.Name}
 	if known != nil && known.AdministratorId == admin.Id {
 		return g.begin(w, r, session, nil)
 	}
@@ -92,7 +87,9 @@ func (g *Gate) paces(r *http.Request, name string, known *Device) []pace {
 	if known != nil {
 		return []pace{{key: "device " + known.Digest, free: 5, longest: time.Minute}}
 	}
-	name, from := digest(nameKey(name)), networkOf(g.peer(r))
+	// Enough of a digest to tell names apart, and not enough to guess by it what
+	// somebody typed into the wrong field.
+	name, from := digest(NameKey(name))[:6], networkOf(g.peer(r))
 	return []pace{
 		{key: "both " + name + " " + from, free: 5, longest: time.Minute},
 		{key: "address " + from, free: 50, longest: 30 * time.Second, shared: true},
@@ -127,10 +124,9 @@ func networkOf(ip netip.Addr) string {
 	return ip.String()
 }
 
-func nameKey(name string) string { return strings.ToLower(strings.TrimSpace(name)) }
-
-// check finds the administrator of an attempt.
-func (g *Gate) check(ctx context.Context, a Attempt) (admin *LocalAdministrator, err error) {
+// check finds the administrator of an attempt; known is whether somebody has
+// signed in at that browser before.
+func (g *Gate) check(ctx context.Context, a Attempt, known bool) (admin *LocalAdministrator, err error) {
 	wrong := host.Errorf(host.Unauthorized, "the name, the password or the code is wrong")
 	if len(a.Password) > LongestPassword || len(a.Code) > 100 {
 		return nil, wrong
@@ -143,16 +139,19 @@ func (g *Gate) check(ctx context.Context, a Attempt) (admin *LocalAdministrator,
 	} else if err != nil {
 		return nil, err
 	}
-	ok, d, err := g.hasher.check(ctx, a.Password, admin.Password)
+	ok, d, err := g.hasher.check(ctx, known, a.Password, admin.Password)
 	if err != nil {
 		return nil, err
 	}
-	if !ok || nameKey(a.Name) != nameKey(admin.Name) {
+	if !ok || NameKey(a.Name) != NameKey(admin.Name) {
 		return nil, wrong
 	}
 	// What is used up is stored before anything is given for it.
 	err = g.Store.Update(ctx, func(tx Tx) error {
 		now := g.Now().UTC()
+		if err := tx.LockAccess(ctx); err != nil {
+			return err
+		}
 		fresh, err := tx.Administrator(ctx, admin.Id)
 		if err != nil {
 			return err
@@ -196,13 +195,14 @@ func useCode(admin *LocalAdministrator, key []byte, code string, now time.Time) 
 
 // begin stores a session and gives it to the browser, whose last one ends.
 func (g *Gate) begin(w http.ResponseWriter, r *http.Request, s *Session, also func(Tx) error) error {
-	ctx, now, secret := r.Context(), g.Now().UTC(), newSecret()
+	ctx, now, handle, secret := r.Context(), g.Now().UTC(), newSecret(), newSecret()
 	lifetime := g.settings.Load().Lifetime
-	s.Id, s.Digest, s.CreatedDate, s.LastDate, s.ExpiresDate = host.NewID(), digest(secret), now, now, now.Add(lifetime)
-	before := g.cookie(r, sessionCookie)
+	s.Id, s.Handle, s.Digest = host.NewID(), digest(handle), digest(secret)
+	s.CreatedDate, s.LastDate, s.RenewedDate, s.SeenDate, s.ExpiresDate = now, now, now, &now, now.Add(lifetime)
+	before, _, _ := strings.Cut(g.cookie(r, sessionCookie), ".")
 	err := g.Store.Update(ctx, func(tx Tx) error {
 		if before != "" {
-			if old, err := tx.SessionByDigest(ctx, digest(before)); err == nil {
+			if old, err := tx.Session(ctx, digest(before)); err == nil {
 				if err := tx.DeleteSession(ctx, old.Id); err != nil {
 					return err
 				}
@@ -210,15 +210,16 @@ func (g *Gate) begin(w http.ResponseWriter, r *http.Request, s *Session, also fu
 				return err
 			}
 		}
-		if err := tx.InsertSession(ctx, s); err != nil {
-			return err
-		}
-		who, err := g.subjectOf(ctx, tx, s)
+		who, err := g.person(ctx, tx, s.Identity, s.Name, s.Groups)
 		if err != nil {
 			return err
 		}
 		if who == nil {
 			return host.Errorf(host.PermissionDenied, "you have no role here; somebody who manages access must give you one")
+		}
+		s.Might = mightOf(who.Rights)
+		if err := tx.InsertSession(ctx, s); err != nil {
+			return err
 		}
 		if also != nil {
 			if err := also(tx); err != nil {
@@ -228,7 +229,7 @@ func (g *Gate) begin(w http.ResponseWriter, r *http.Request, s *Session, also fu
 		return tx.Audit(WithSubject(ctx, who), host.AuditSessionBegin, host.AuditObject{Kind: "session", Name: s.Id}, nil)
 	})
 	if err == nil {
-		g.setCookie(w, r, sessionCookie, secret, lifetime)
+		g.setCookie(w, r, sessionCookie, cookieOf(handle, secret), lifetime)
 	}
 	return err
 }
@@ -247,10 +248,10 @@ func (g *Gate) SignOut(w http.ResponseWriter, r *http.Request, everywhere bool) 
 			return err
 		}
 		for _, one := range list {
-			if one.Id != s.SessionId && !(everywhere && s.Owns(one)) {
+			if one.Id != s.SessionId && !(everywhere && s.Owns(one.Identity)) {
 				continue
 			}
-			if err := g.endSession(ctx, tx, one); err != nil {
+			if err := g.endSession(ctx, tx, one, ""); err != nil {
 				return err
 			}
 		}
@@ -258,23 +259,31 @@ func (g *Gate) SignOut(w http.ResponseWriter, r *http.Request, everywhere bool) 
 	})
 }
 
-// Owns tells whether a session is of the same person.
-func (s *Subject) Owns(one *Session) bool {
+// Owns tells whether a session, or a token, is of the same person.
+func (s *Subject) Owns(one Identity) bool {
 	switch {
+	case s == nil:
+		return false
 	case s.AdministratorId != "":
 		return s.AdministratorId == one.AdministratorId
 	case s.UserId != "":
-		return s.UserId == one.UserId
+		return s.UserId == one.UserId && one.AdministratorId == ""
 	default:
 		return s.Subject != "" && s.Subject == one.Subject && one.AdministratorId == ""
 	}
 }
 
-func (g *Gate) endSession(ctx context.Context, tx Tx, s *Session) error {
+// endSession ends a session; why is for the audit trail, empty where somebody
+// wanted it.
+func (g *Gate) endSession(ctx context.Context, tx Tx, s *Session, why string) error {
 	if err := tx.DeleteSession(ctx, s.Id); err != nil {
 		return err
 	}
-	return tx.Audit(ctx, host.AuditSessionEnd, host.AuditObject{Kind: "session", Name: s.Id}, nil)
+	var details any
+	if why != "" {
+		details = map[string]string{"why": why}
+	}
+	return tx.Audit(ctx, host.AuditSessionEnd, host.AuditObject{Kind: "session", Name: s.Id}, details)
 }
 
 // OfferSetup writes the token that the first administrator is made with, while
@@ -360,16 +369,16 @@ func (g *Gate) SetUp(w http.ResponseWriter, r *http.Request, token, name, passwo
 		err = g.dropBootstrap()
 	}
 	if err == nil {
-		err = g.begin(w, r, &Session{AdministratorId: a.Id, Name: a.Name}, nil)
+		err = g.begin(w, r, &Session{Identity: Identity{AdministratorId: a.Id}, Name: a.Name}, nil)
 	}
 	return err
 }
 
 // newAdministrator checks the name and the password of one who is to be.
 func (g *Gate) newAdministrator(ctx context.Context, name, password string) (*LocalAdministrator, error) {
-	name = strings.TrimSpace(name)
-	if name == "" || utf8.RuneCountInString(name) > longestName || strings.ContainsAny(name, "()") || strings.ContainsFunc(name, unicode.IsControl) {
-		return nil, &host.Error{Code: host.InvalidInput, Field: "name", Message: fmt.Sprintf("the name must have 1 to %d characters, and no brackets", longestName)}
+	name, err := checkedName(name)
+	if err != nil {
+		return nil, err
 	}
 	if err := checkNewPassword(name, password); err != nil {
 		return nil, err

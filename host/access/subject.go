@@ -18,7 +18,7 @@ const (
 	Open Kind = "open"
 	// Person has signed in.
 	Person Kind = "person"
-	// Token is a program.
+	// Token is a program: for the host, or in the name of a person.
 	Token Kind = "token"
 )
 
@@ -42,6 +42,33 @@ func (g Right) covers(app string) bool {
 	return g.Apps == nil || app != "" && slices.Contains(g.Apps, app)
 }
 
+// common are what both of two lists of rights give.
+func common(some, others []Right) (both []Right) {
+	for _, a := range some {
+		for _, b := range others {
+			r := Right{Apps: a.Apps}
+			switch {
+			case a.Apps == nil:
+				r.Apps = b.Apps
+			case b.Apps != nil:
+				r.Apps = slices.DeleteFunc(slices.Clone(a.Apps), func(app string) bool { return !slices.Contains(b.Apps, app) })
+			}
+			for _, p := range Permissions {
+				if a.has(p) && b.has(p) {
+					r.Permissions = append(r.Permissions, p)
+				}
+			}
+			if role, ok := RoleNamed(a.Role); ok && len(role.Permissions) == len(r.Permissions) {
+				r.Role, r.Permissions = a.Role, nil // all of it
+			}
+			if (r.Role != "" || r.Permissions != nil) && (r.Apps == nil || len(r.Apps) > 0) {
+				both = append(both, r)
+			}
+		}
+	}
+	return both
+}
+
 // Subject is who asks. It is never changed once it is in a context.
 type Subject struct {
 	Kind Kind
@@ -49,8 +76,9 @@ type Subject struct {
 	Name string
 	// UserId is of the user that a person is; empty for none.
 	UserId string
-	// SessionId is of the session of a person; empty for others.
-	SessionId string
+	// SessionId is of the session of a person, TokenId of the token of a program;
+	// each is empty for others.
+	SessionId, TokenId string
 	// AdministratorId is of a local administrator, Subject what an OpenID provider
 	// calls a person; each is empty for others.
 	AdministratorId, Subject string
@@ -133,6 +161,8 @@ func (s *Subject) Actor() string {
 		return s.Name
 	case s.Kind == Token && s.MayAt(ModifyAllData, ""):
 		return host.Administrator("token " + s.Name)
+	case s.Kind == Token:
+		return host.Outsider(string(s.Kind), s.Name)
 	case s.Subject != "" && s.MayAt(ModifyAllData, ""):
 		return host.Administrator("person " + s.Subject) // no name, which could not be erased
 	case s.MayAt(ModifyAllData, ""):

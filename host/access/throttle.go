@@ -60,17 +60,29 @@ func (t *throttle) wait(paces ...pace) time.Duration {
 		return longest
 	}
 	for _, p := range paces {
-		f := t.get(p.key)
-		if now.Sub(f.last) > forgetAfter {
-			f.failures = 0
-		}
-		f.failures++
-		f.last = now
-		if over := f.failures - p.free; over >= 0 {
-			f.until = now.Add(min(p.longest, time.Second<<min(over, 20)))
-		}
+		t.get(p.key).fail(p, now)
 	}
 	return 0
+}
+
+// fail counts a failure.
+func (f *failing) fail(p pace, now time.Time) {
+	if now.Sub(f.last) > forgetAfter {
+		f.failures = 0
+	}
+	f.failures++
+	f.last = now
+	if over := f.failures - p.free; over >= 0 {
+		f.until = now.Add(min(p.longest, time.Second<<min(over, 20)))
+	}
+}
+
+// forgive takes the last failure of keys back.
+func (t *throttle) forgive(paces ...pace) {
+	for _, p := range paces {
+		p.shared = true
+		t.succeeded(p)
+	}
 }
 
 // succeeded forgets the failures of keys, of shared ones the last.

@@ -18,6 +18,11 @@ type AccessService interface {
 	CreateToken(ctx context.Context, spec access.TokenSpec) (NewToken, error)
 	// RevokeToken names a token by id, prefix or name.
 	RevokeToken(ctx context.Context, name string) error
+	// OwnTokens and the two after it are of the person who asks: such a token may
+	// no more than the person may whenever it is used.
+	OwnTokens(ctx context.Context) ([]*access.APIToken, error)
+	CreateOwnToken(ctx context.Context, spec access.TokenSpec) (NewToken, error)
+	RevokeOwnToken(ctx context.Context, name string) error
 	Administrators(ctx context.Context) ([]Administrator, error)
 	CreateAdministrator(ctx context.Context, name, password string) (Administrator, error)
 	// DeleteAdministrator and the two after it name one by id or name.
@@ -85,6 +90,13 @@ func accessRoutes(a huma.API, s AccessService) {
 		return answer(s.CreateToken(ctx, in.Body))
 	}, created)
 	huma.Delete(a, "/api/v1/access/tokens/{name}", func(ctx context.Context, in *named) (*none, error) { return done(s.RevokeToken(ctx, in.Name)) })
+	huma.Get(a, "/api/v1/access/me/tokens", func(ctx context.Context, _ *none) (*body[[]*access.APIToken], error) {
+		return listed(s.OwnTokens(ctx))
+	})
+	huma.Post(a, "/api/v1/access/me/tokens", func(ctx context.Context, in *struct{ Body access.TokenSpec }) (*body[NewToken], error) {
+		return answer(s.CreateOwnToken(ctx, in.Body))
+	}, created)
+	huma.Delete(a, "/api/v1/access/me/tokens/{name}", func(ctx context.Context, in *named) (*none, error) { return done(s.RevokeOwnToken(ctx, in.Name)) })
 
 	huma.Get(a, "/api/v1/access/administrators", func(ctx context.Context, _ *none) (*body[[]Administrator], error) {
 		return listed(s.Administrators(ctx))

@@ -133,7 +133,7 @@ func byHand(a huma.API, mux *routes, s Service, o Options) {
 	if events == nil {
 		events = NewEvents(nil)
 	}
-	handle("GET "+EventsPath, "text/event-stream", "", events.stream, param("topics", strings.Join(Topics, ", ")+", with commas between them; all without it"), param("app", "Only of this app"),
+	handle("GET "+EventsPath, "text/event-stream", "", events.stream(o.Still), param("topics", strings.Join(Topics, ", ")+", with commas between them; all without it"), param("app", "Only of this app"),
 		param("after", "As the header Last-Event-ID, for who can't send it"), &huma.Param{Name: "Last-Event-ID", In: "header", Description: "Id of the last event that was had: those since then come first", Schema: &huma.Schema{Type: huma.TypeString}})
 	page, style := docs(a)
 	mux.HandleFunc("GET "+DocsPath, page)

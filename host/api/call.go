@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"time"
@@ -24,10 +25,13 @@ type Options struct {
 	Logger *slog.Logger
 	// Events feeds GET /api/v1/events; without it there is none to be had.
 	Events *Events
-	// Rate and Burst bound the calls of one subject; zero values are
-	// [DefaultRate] and [DefaultBurst]. Who owns this machine's data is not bound.
-	Rate  float64
-	Burst int
+	// Bounds are what one subject may call, a second and at once; zero values, and
+	// nil, are [DefaultRate] and [DefaultBurst]. They are asked for at each call. Who
+	// owns this machine's data is not bound.
+	Bounds func() (perSecond float64, burst int)
+	// Still tells whether the subject of a context may go on with what it began;
+	// nil for always.
+	Still func(context.Context) (bool, error)
 }
 
 // longestCall is the most bytes of a call's name.

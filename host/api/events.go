@@ -57,6 +57,8 @@ const (
 	waitingEvents  = 512 // of one listener who is slow
 	heartbeatEvery = 15 * time.Second
 	longestBegin   = 5 * time.Second
+	// lookEvery is how long who may not ask any more is told at most.
+	lookEvery = 3 * time.Second
 )
 
 // Events hands the changes that one look at the database finds to all who
@@ -209,9 +211,14 @@ func WithEnd(ctx context.Context, end <-chan struct{}) context.Context {
 	return context.WithValue(ctx, endKey{}, end)
 }
 
-// stream answers with events: id, event (the topic, or missed: read again what
+// stream answers with events, while who listens may ask, which still tells.
+func (e *Events) stream(still func(context.Context) (bool, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { e.tellTo(w, r, still) }
+}
+
+// tellTo answers with events: id, event (the topic, or missed: read again what
 // you show) and data, as JSON.
-func (e *Events) stream(w http.ResponseWriter, r *http.Request) {
+func (e *Events) tellTo(w http.ResponseWriter, r *http.Request, still func(context.Context) (bool, error)) {
 	ctx, q := r.Context(), r.URL.Query()
 	topics := slices.DeleteFunc(strings.Split(q.Get("topics"), ","), func(t string) bool { return t == "" })
 	for _, t := range topics {
@@ -270,14 +277,22 @@ func (e *Events) stream(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	beat := time.NewTicker(heartbeatEvery)
+	beat, look := time.NewTicker(heartbeatEvery), time.NewTicker(lookEvery)
 	defer beat.Stop()
+	defer look.Stop()
 	for ok := true; ok; {
 		select {
 		case n := <-l.events:
 			ok = event(n)
 		case <-beat.C:
 			ok = send(": still here\n\n")
+		case <-look.C:
+			// Where nobody can say, as the database is away, nothing is told either.
+			if still != nil {
+				if may, err := still(ctx); err == nil && !may {
+					return
+				}
+			}
 		case <-ctx.Done():
 			return
 		case <-end:

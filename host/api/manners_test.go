@@ -268,7 +268,7 @@ func TestACallWithAKeyIsDoneOnce(t *testing.T) {
 
 func TestACallHasANameAndBounds(t *testing.T) {
 	k := newKnown()
-	h := api.Handler(k, api.Options{Version: "test", Rate: 0.001, Burst: 4})
+	h := api.Handler(k, api.Options{Version: "test", Bounds: func() (float64, int) { return 0.001, 4 }})
 	w := call(t, h, "POST", "/api/v1/users", `{"Username":"ada"}`, "X-Request-Id", "abc-1")
 	require.Equal(t, "abc-1", w.Header().Get(api.CallHeader))
 	require.Equal(t, []string{"abc-1"}, k.calls)

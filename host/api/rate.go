@@ -27,36 +27,39 @@ const mostBuckets = 10_000
 // limiter bounds the calls of each subject, on this machine: a bucket of tokens
 // for each.
 type limiter struct {
-	rate  rate.Limit
-	burst int
-	now   func() time.Time
+	bounds func() (perSecond float64, burst int)
+	now    func() time.Time
 
 	mu      sync.Mutex
 	buckets map[string]*rate.Limiter
 }
 
 func newLimiter(o Options) *limiter {
-	l := &limiter{rate: rate.Limit(o.Rate), burst: o.Burst, now: time.Now, buckets: map[string]*rate.Limiter{}}
-	if l.rate <= 0 {
-		l.rate = DefaultRate
-	}
-	if l.burst <= 0 {
-		l.burst = DefaultBurst
-	}
-	return l
+	return &limiter{bounds: func() (float64, int) {
+		perSecond, burst := 0.0, 0
+		if o.Bounds != nil {
+			perSecond, burst = o.Bounds()
+		}
+		return cmp.Or(perSecond, DefaultRate), cmp.Or(burst, DefaultBurst)
+	}, now: time.Now, buckets: map[string]*rate.Limiter{}}
 }
 
 // bucket is that of a subject. Full ones are forgotten where there are too many:
 // a new one is full, too.
 func (l *limiter) bucket(subject string, now time.Time) *rate.Limiter {
+	perSecond, burst := l.bounds()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if b := l.buckets[subject]; b != nil {
+		if b.Limit() != rate.Limit(perSecond) || b.Burst() != burst { // they were configured anew
+			b.SetLimitAt(now, rate.Limit(perSecond))
+			b.SetBurstAt(now, burst)
+		}
 		return b
 	}
 	if len(l.buckets) >= mostBuckets {
 		for name, b := range l.buckets {
-			if b.TokensAt(now) >= float64(l.burst) {
+			if b.TokensAt(now) >= float64(b.Burst()) {
 				delete(l.buckets, name)
 			}
 		}
@@ -64,7 +67,7 @@ func (l *limiter) bucket(subject string, now time.Time) *rate.Limiter {
 			clear(l.buckets)
 		}
 	}
-	b := rate.NewLimiter(l.rate, l.burst)
+	b := rate.NewLimiter(rate.Limit(perSecond), burst)
 	l.buckets[subject] = b
 	return b
 }
@@ -80,14 +83,15 @@ func (l *limiter) limited(next http.Handler) http.Handler {
 		}
 		now := l.now()
 		b := l.bucket(subjectName(s), now)
+		perSecond, burst := float64(b.Limit()), b.Burst()
 		ok := b.AllowN(now, 1)
 		left := math.Max(0, b.TokensAt(now))
-		full := (float64(l.burst) - left) / float64(l.rate)
-		w.Header().Set("RateLimit-Policy", fmt.Sprintf(`"subject";q=%d;w=%d`, l.burst, int(math.Ceil(float64(l.burst)/float64(l.rate)))))
+		full := (float64(burst) - left) / perSecond
+		w.Header().Set("RateLimit-Policy", fmt.Sprintf(`"subject";q=%d;w=%d`, burst, int(math.Ceil(float64(burst)/perSecond))))
 		w.Header().Set("RateLimit", fmt.Sprintf(`"subject";r=%d;t=%d`, int(left), int(math.Ceil(full))))
 		if !ok {
-			w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil((1-left)/float64(l.rate))))))
-			refuse(w, r, host.Errorf(host.RateLimited, "too many calls: %d at once and %g a second are let through; wait a little", l.burst, float64(l.rate)))
+			w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil((1-left)/perSecond)))))
+			refuse(w, r, host.Errorf(host.RateLimited, "too many calls: %d at once and %g a second are let through; wait a little", burst, perSecond))
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -99,5 +103,5 @@ func subjectName(s *access.Subject) string {
 	if s == nil {
 		return ""
 	}
-	return string(s.Kind) + " " + cmp.Or(s.UserId, s.AdministratorId, s.Subject, s.Name)
+	return string(s.Kind) + " " + cmp.Or(s.TokenId, s.UserId, s.AdministratorId, s.Subject, s.Name)
 }

@@ -195,6 +195,10 @@ var Rules = access.Rules{
 	{Route: "GET /api/v1/access/tokens", Need: manageAccess},
 	{Route: "POST /api/v1/access/tokens", Need: manageAccess},
 	{Route: "DELETE /api/v1/access/tokens/{name}", Need: manageAccess},
+	// So are one's own tokens, which may no more than oneself.
+	{Route: "GET /api/v1/access/me/tokens", Need: signedIn},
+	{Route: "POST /api/v1/access/me/tokens", Need: signedIn},
+	{Route: "DELETE /api/v1/access/me/tokens/{name}", Need: signedIn},
 	{Route: "GET /api/v1/access/administrators", Need: manageAccess},
 	{Route: "POST /api/v1/access/administrators", Need: manageAccess},
 	{Route: "DELETE /api/v1/access/administrators/{name}", Need: manageAccess},

@@ -16,8 +16,8 @@ import (
 // whole host, or that tell of nothing but the subject itself.
 var hostWide = []string{
 	"AssignRole", "Assignments", "AuditLines", "Backup", "Administrators", "BeginOnce", "CompleteAuthorization", "CreateAdministrator", "CreateToken", "Declared",
-	"DeleteAdministrator", "DeleteUser", "Diff", "Doctor", "EndOnce", "EndSession", "EraseUser", "Grant", "ImportUsers", "Me", "Prune", "PutUser", "Release", "Reload",
-	"ResetPassword", "ResetTOTP", "RevokeToken", "RollBack", "RotateCredential", "Sessions", "SupportBundle", "System", "TestChannel", "Tokens", "UnassignRole", "UploadConnector", "VerifyAudit",
+	"CreateOwnToken", "DeleteAdministrator", "DeleteUser", "Diff", "Doctor", "EndOnce", "EndSession", "EraseUser", "Grant", "ImportUsers", "Me", "OwnTokens", "Prune", "PutUser", "Release", "Reload",
+	"ResetPassword", "ResetTOTP", "RevokeOwnToken", "RevokeToken", "RollBack", "RotateCredential", "Sessions", "SupportBundle", "System", "TestChannel", "Tokens", "UnassignRole", "UploadConnector", "VerifyAudit",
 	// Which connectors there are, and what they can, is for all who may view the
 	// setup.
 	"ConnectorLog", "ConnectorUse", "Description", "Trends",

@@ -25,6 +25,7 @@ var manageRules = access.Rules{
 	{Route: "POST " + managePath + "/administrators/{id}/reset-totp", Need: manageAccess},
 	{Route: "POST " + managePath + "/tokens", Need: manageAccess},
 	{Route: "POST " + managePath + "/tokens/{id}/revoke", Need: manageAccess},
+	{Route: "POST " + managePath + "/sessions/{id}/end", Need: manageAccess},
 	{Route: "POST " + managePath + "/roles", Need: manageAccess},
 	{Route: "POST " + managePath + "/roles/{id}/unassign", Need: manageAccess},
 }
@@ -47,6 +48,7 @@ func (c *console) managePages() map[string]handler {
 		"POST " + managePath + "/administrators/{id}/reset-totp": gone(func(r *http.Request, id string) error { return s.ResetTOTP(r.Context(), id) }, "One-time codes are not asked for any more, until they are set up anew."),
 		"POST " + managePath + "/tokens":                         c.newToken,
 		"POST " + managePath + "/tokens/{id}/revoke":             gone(func(r *http.Request, id string) error { return s.RevokeToken(r.Context(), id) }, "The token is revoked."),
+		"POST " + managePath + "/sessions/{id}/end":              gone(func(r *http.Request, id string) error { return s.EndSession(r.Context(), id) }, "That browser is signed out."),
 		"POST " + managePath + "/roles":                          c.assignRole,
 		"POST " + managePath + "/roles/{id}/unassign":            gone(func(r *http.Request, id string) error { return s.UnassignRole(r.Context(), id) }, "The role is taken back."),
 	}
@@ -57,6 +59,7 @@ type managed struct {
 	Administrators []api.Administrator
 	Tokens         []*access.APIToken
 	Assignments    []*access.Assignment
+	Sessions       []api.Session
 	// Usernames are of the users that have a role of their own.
 	Usernames map[string]string
 	// Token is one that was made just now, and is shown this once.
@@ -82,10 +85,11 @@ func (v managed) field(of string, f Field) Field {
 
 func (c *console) showManage(w http.ResponseWriter, r *http.Request, v managed, cause error) (err error) {
 	ctx := r.Context()
-	var errs [3]error
+	var errs [4]error
 	v.Administrators, errs[0] = c.Service.Administrators(ctx)
 	v.Tokens, errs[1] = c.Service.Tokens(ctx)
 	v.Assignments, errs[2] = c.Service.Assignments(ctx)
+	v.Sessions, errs[3] = c.Service.Sessions(ctx)
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}
@@ -124,16 +128,28 @@ func (c *console) newAdministrator(w http.ResponseWriter, r *http.Request) error
 }
 
 func (c *console) newToken(w http.ResponseWriter, r *http.Request) error {
-	days, err := strconv.Atoi(r.PostFormValue("token-days"))
-	if err != nil || days < 1 || days > 366 {
-		return c.showManage(w, r, managed{Of: "token"}, &host.Error{Code: host.InvalidInput, Field: "days", Message: "write a number of days, 366 at most"})
+	spec, err := c.tokenOf(r, access.Right{Role: r.PostFormValue("token-role"), Apps: appsOf(r.PostFormValue("token-apps"))})
+	var made api.NewToken
+	if err == nil {
+		made, err = c.Service.CreateToken(r.Context(), spec)
 	}
-	made, err := c.Service.CreateToken(r.Context(), access.TokenSpec{Name: r.PostFormValue("token-name"), Until: c.Now().Add(time.Duration(days) * 24 * time.Hour),
-		Rights: []access.Right{{Role: r.PostFormValue("token-role"), Apps: appsOf(r.PostFormValue("token-apps"))}}})
 	if err != nil {
-		return c.showManage(w, r, managed{Of: "token"}, atField(err, map[string]string{"rights[0]": "apps"}))
+		return c.showManage(w, r, managed{Of: "token"}, atTokenField(err))
 	}
 	return c.showManage(w, r, managed{Token: &made}, nil)
+}
+
+// tokenOf is the token that a form asks for.
+func (c *console) tokenOf(r *http.Request, rights ...access.Right) (spec access.TokenSpec, err error) {
+	days, err := strconv.Atoi(r.PostFormValue("token-days"))
+	if err != nil || days < 1 || days > 10_000 {
+		return spec, &host.Error{Code: host.InvalidInput, Field: "days", Message: "write a number of days"}
+	}
+	return access.TokenSpec{Name: r.PostFormValue("token-name"), Until: c.Now().Add(time.Duration(days) * 24 * time.Hour), Rights: rights}, nil
+}
+
+func atTokenField(err error) error {
+	return atField(err, map[string]string{"rights[0]": "apps", "until": "days"})
 }
 
 func (c *console) assignRole(w http.ResponseWriter, r *http.Request) error {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/access"
@@ -38,6 +39,13 @@ func (c *console) accessPages() map[string]handler {
 			}
 			return c.done(w, r, accountPath, Flash{Tone: "good", Text: "That browser is signed out."})
 		},
+		"POST " + accountPath + "/tokens": c.newOwnToken,
+		"POST " + accountPath + "/tokens/{id}/revoke": func(w http.ResponseWriter, r *http.Request) error {
+			if err := c.Service.RevokeOwnToken(r.Context(), r.PathValue("id")); err != nil {
+				return err
+			}
+			return c.done(w, r, accountPath, Flash{Tone: "good", Text: "The token is revoked."})
+		},
 	}
 	maps.Copy(pages, c.managePages())
 	return pages
@@ -57,6 +65,8 @@ var accessRules = append(access.Rules{
 	{Route: "POST " + accountPath + "/codes", Need: access.All()},
 	{Route: "POST " + accountPath + "/codes/check", Need: access.All()},
 	{Route: "POST " + accountPath + "/sessions/{id}/end", Need: access.All()},
+	{Route: "POST " + accountPath + "/tokens", Need: access.All()},
+	{Route: "POST " + accountPath + "/tokens/{id}/revoke", Need: access.All()},
 }, manageRules...)
 
 // toSignIn leads somebody who is not signed in, or not any more, to where that
@@ -232,6 +242,12 @@ type own struct {
 	Me       api.Me
 	Labels   []string
 	Sessions []api.Session
+	// Tokens are one's own; Token is one that was made just now. Person: there can
+	// be some. Typed is what the form of a new one had.
+	Tokens []*access.APIToken
+	Token  *api.NewToken
+	Person bool
+	Typed  map[string]string
 	// Local: there is a password; Codes: and one-time codes are asked for.
 	Local, Codes bool
 	// Enrolment is a secret that is to be put into an app; Recovery are shown once.
@@ -263,6 +279,10 @@ func (c *console) showAccount(w http.ResponseWriter, r *http.Request, v own, cau
 			v.Sessions = append(v.Sessions, s)
 		}
 	}
+	if v.Tokens, err = c.Service.OwnTokens(ctx); err != nil {
+		return err
+	}
+	v.Person = me.Kind == access.Person
 	if v.Local = me.AdministratorId != ""; v.Local {
 		list, err := c.Gate.Administrators(ctx)
 		if err != nil {
@@ -284,7 +304,7 @@ func (c *console) ownPassword(w http.ResponseWriter, r *http.Request) error {
 	var err error
 	if next != r.PostFormValue("again") {
 		err = &host.Error{Code: host.InvalidInput, Field: "again", Message: "the two passwords differ"}
-	} else if err = c.Gate.OwnPassword(r.Context(), r.PostFormValue("present"), next); err != nil {
+	} else if err = c.Gate.OwnPassword(w, r, r.PostFormValue("present"), next); err != nil {
 		var known *host.Error
 		if errors.As(err, &known) && known.Field == "password" && known.Message != "this is not your present password" {
 			known.Field = "next-password"
@@ -308,7 +328,7 @@ func (c *console) beginCodes(w http.ResponseWriter, r *http.Request) error {
 
 func (c *console) enableCodes(w http.ResponseWriter, r *http.Request) error {
 	secret := r.PostFormValue("secret")
-	recovery, err := c.Gate.EnableTOTP(r.Context(), r.PostFormValue("password"), secret, r.PostFormValue("code"))
+	recovery, err := c.Gate.EnableTOTP(w, r, r.PostFormValue("password"), secret, r.PostFormValue("code"))
 	if err != nil {
 		e, drawErr := c.Gate.DrawTOTP(r.Context(), secret)
 		if drawErr != nil {
@@ -317,4 +337,50 @@ func (c *console) enableCodes(w http.ResponseWriter, r *http.Request) error {
 		return c.showAccount(w, r, own{Enrolment: &e}, err)
 	}
 	return c.showAccount(w, r, own{Recovery: recovery}, nil)
+}
+
+// everythingOwn is the choice of a token that may all that its person may.
+const everythingOwn = "all"
+
+// tokenRoles are what a token of one's own may be for.
+func tokenRoles(me *access.Subject) (list []Option) {
+	for _, r := range access.Roles {
+		if !slices.ContainsFunc(r.Permissions, func(p access.Permission) bool { return !me.May(p) }) {
+			list = append(list, Option{r.Name, r.Label})
+		}
+	}
+	return append(list, Option{everythingOwn, "All that you may"})
+}
+
+// tokenField is a field of the form of a token, as it was typed.
+func (v own) tokenField(f Field) Field {
+	if f.Problem = v.wrong(f.Name); v.Typed != nil {
+		f.Value = v.Typed[f.Name]
+	}
+	f.Name = "token-" + f.Name
+	return f
+}
+
+func (c *console) newOwnToken(w http.ResponseWriter, r *http.Request) error {
+	me, right := access.SubjectOf(r.Context()), access.Right{Role: r.PostFormValue("token-role"), Apps: appsOf(r.PostFormValue("token-apps"))}
+	rights := []access.Right{right}
+	switch {
+	case right.Role == everythingOwn:
+		rights = me.Rights
+	case right.Apps == nil && !me.Covers(right): // he may it for some apps
+		rights[0].Apps = me.Apps()
+	}
+	spec, err := c.tokenOf(r, rights...)
+	var made api.NewToken
+	if err == nil {
+		made, err = c.Service.CreateOwnToken(r.Context(), spec)
+	}
+	if err != nil {
+		typed := map[string]string{}
+		for _, name := range []string{"name", "role", "apps", "days"} {
+			typed[name] = r.PostFormValue("token-" + name)
+		}
+		return c.showAccount(w, r, own{Typed: typed}, atTokenField(err))
+	}
+	return c.showAccount(w, r, own{Token: &made}, nil)
 }

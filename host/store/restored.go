@@ -18,6 +18,8 @@ type Restoration struct {
 	Actor       string
 	// Source is what was restored, for people.
 	Source string
+	// KeepTokens keeps the API's tokens, also those that were revoked since.
+	KeepTokens bool
 }
 
 // Marked counts what a restoration has left in doubt.
@@ -30,6 +32,21 @@ type Marked struct {
 	Runs int64 `json:"runs"`
 	// Authorizations may have been refreshed since.
 	Authorizations int64 `json:"authorizations"`
+	// Sessions and Tokens have ended: some of them had ended since. TokensKept were
+	// asked to be kept.
+	Sessions   int64 `json:"sessions"`
+	Tokens     int64 `json:"tokens"`
+	TokensKept int64 `json:"tokensKept,omitempty"`
+}
+
+// String says what was done about it.
+func (m Marked) String() string {
+	text := fmt.Sprintf("%d open requests look before they make anything, %d runs are paused, %d authorizations may have to be given again, %d browsers are signed out",
+		m.Requests, m.Runs, m.Authorizations, m.Sessions)
+	if m.TokensKept > 0 {
+		return text + fmt.Sprintf(", %d tokens are kept, also those that were revoked since", m.TokensKept)
+	}
+	return text + fmt.Sprintf(", %d tokens of the API have ended", m.Tokens)
 }
 
 // mark tells whoever opens a restored database, of this or an older version,
@@ -69,7 +86,12 @@ func mark(ctx context.Context, db *sql.DB, dialect string, r Restoration) (m Mar
 	m.Runs = do(4, "UPDATE user_provisioning_requests SET paused = TRUE WHERE operation = 'Reconcile' AND state IN ("+quoted(open)+")")
 	do(1, "DELETE FROM worker_leases")
 	m.Authorizations = do(12, "UPDATE authorizations SET lease_holder = ?, lease_until = ? WHERE sealed <> ''", host.LeaseOfRestored, r.Date)
-	do(22, "DELETE FROM sessions") // some were ended since
+	m.Sessions = do(22, "DELETE FROM sessions") // some were ended since
+	if r.KeepTokens {
+		m.TokensKept = do(22, "UPDATE api_tokens SET last_date = last_date")
+	} else {
+		m.Tokens = do(22, "DELETE FROM api_tokens")
+	}
 	do(22, "DELETE FROM devices")
 	do(restoredSince, "INSERT INTO restorations (taken_date, restored_date, actor, source) VALUES (?, ?, ?, ?)", r.Taken, r.Date, r.Actor, r.Source)
 	if err != nil {

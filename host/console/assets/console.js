@@ -164,6 +164,11 @@ function announce(text) {
   if (live && text) live.textContent = text;
 }
 
+// What a page asks by itself says so: a session that only it uses ends.
+document.addEventListener("htmx:configRequest", (e) => {
+  if (!e.detail.triggeringEvent) e.detail.headers["Provost-Unattended"] = "true";
+});
+
 // After htmx has put something in: times, choices, and what it announces. A
 // problem gets the focus, so that nobody misses it.
 document.addEventListener("htmx:afterSwap", (e) => {
