@@ -66,13 +66,17 @@ type BulkEvent[T any] struct {
 	Error   *Problem `json:"error,omitempty"`
 }
 
-// stream answers with the events of something that takes long.
+// stream answers with the events of something that takes long. What is wrong
+// before it has begun is answered as everywhere.
 func stream[T any](work func(ctx context.Context, progress func(done, skipped int64)) (T, error)) *huma.StreamResponse {
 	return &huma.StreamResponse{Body: func(c huma.Context) {
-		c.SetHeader("Content-Type", "application/jsonl")
-		out := c.BodyWriter()
+		out, begun := c.BodyWriter(), false
 		enc := json.NewEncoder(out)
 		send := func(e BulkEvent[T]) {
+			if !begun {
+				begun = true
+				c.SetHeader("Content-Type", "application/jsonl")
+			}
 			if enc.Encode(e) != nil { // who does not read it has gone
 				return
 			}
@@ -81,11 +85,17 @@ func stream[T any](work func(ctx context.Context, progress func(done, skipped in
 			}
 		}
 		result, err := work(c.Context(), func(done, skipped int64) { send(BulkEvent[T]{Done: done, Skipped: skipped}) })
-		if err != nil {
+		switch {
+		case err == nil:
+			send(BulkEvent[T]{Result: &result})
+		case begun:
 			send(BulkEvent[T]{Error: problem(err)})
-			return
+		default:
+			p := problem(err)
+			c.SetHeader("Content-Type", p.ContentType(""))
+			c.SetStatus(p.Status)
+			_ = enc.Encode(p) // who asked may be gone
 		}
-		send(BulkEvent[T]{Result: &result})
 	}}
 }
 

@@ -445,6 +445,30 @@ func TestACharacterOutsideTheFirstPlaneIsOne(t *testing.T) {
 	require.Contains(t, w.Body.String(), `😀 \\ud800`)
 }
 
+// Bulk refuses what names nothing.
+func (k *known) Bulk(_ context.Context, _ string, c api.RequestChoice, progress func(done, skipped int64)) (r api.BulkResult, _ error) {
+	if c.All {
+		progress(1, 0)
+	}
+	if len(c.Ids) == 0 {
+		return r, &host.Error{Code: host.InvalidInput, Field: "/ids", Message: "name requests"}
+	}
+	return r, nil
+}
+
+func TestWhatIsWrongFromTheStartIsAProblemThoughTheAnswerWouldStream(t *testing.T) {
+	h := api.Handler(newKnown(), api.Options{Version: "test"})
+	w := call(t, h, "POST", "/api/v1/requests/deny", `{}`)
+	require.Equal(t, http.StatusUnprocessableEntity, w.Code, w.Body)
+	require.Equal(t, "/ids", problemOf(t, w).Field)
+	w = call(t, h, "POST", "/api/v1/requests/deny", `{"all":true}`)
+	require.Equal(t, http.StatusOK, w.Code, "it had begun")
+	require.Contains(t, w.Body.String(), `"code":"InvalidInput"`)
+	w = call(t, h, "POST", "/api/v1/requests/deny", `{"ids":["1"]}`)
+	require.Equal(t, http.StatusOK, w.Code)
+	require.Equal(t, "application/jsonl", w.Header().Get("Content-Type"))
+}
+
 // AuditEntries are as many as are wanted, the newest first.
 func (k *known) AuditEntries(_ context.Context, f api.AuditFilter) (list []*api.AuditEntry, _ error) {
 	for i := range f.Limit {
