@@ -176,5 +176,6 @@ func fromThisMachine(r *http.Request) bool {
 			return false
 		}
 	}
-	return access.IsLoopback(r.Host) && from != nil && from.IsLoopback() && ownOrigin(r)
+	// A proxy that nobody has set up speaks HTTP/1.0 and says no more.
+	return r.ProtoAtLeast(1, 1) && access.IsLoopback(r.Host) && from != nil && from.IsLoopback() && ownOrigin(r)
 }

@@ -292,6 +292,11 @@ func TestUntilSomebodyCanSignInOnlyThisMachineIsAnswered(t *testing.T) {
 	require.Equal(t, http.StatusForbidden, o.ask("GET", "http://evil.example/api/v1/status", nil, "").StatusCode, "a name that leads here")
 	require.Equal(t, http.StatusForbidden, o.ask("GET", here+"/api/v1/status", map[string]string{"X-Forwarded-For": "203.0.113.7"}, "").StatusCode, "a proxy that says 127.0.0.1 for all")
 	require.Equal(t, http.StatusForbidden, o.ask("GET", here+"/api/v1/status", map[string]string{"Origin": "http://evil.example"}, "").StatusCode)
+	before := httptest.NewRequestWithContext(t.Context(), http.MethodGet, here+"/api/v1/status", nil)
+	before.Proto, before.ProtoMinor, before.RemoteAddr = "HTTP/1.0", 0, o.from
+	w := httptest.NewRecorder()
+	o.handler.ServeHTTP(w, before)
+	require.Equal(t, http.StatusForbidden, w.Code, "a proxy that says nothing of whom it asks for")
 	require.Equal(t, http.StatusUnauthorized, o.ask("GET", here+"/api/v1/status", map[string]string{"Authorization": "Bearer pvt_x_y"}, "").StatusCode, "a token that is none is not overlooked")
 	o.from = "203.0.113.7:4000"
 	for path, want := range map[string]int{"/api/v1/status": 403, "/console": 403, "/console/sign-in": 403, "/": 403, "/console/setup": 200, "/healthz": 200} {
