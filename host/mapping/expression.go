@@ -105,6 +105,9 @@ func (f *fields) Visit(node *ast.Node) {
 
 func oneLine(err error) string {
 	line, _, _ := strings.Cut(err.Error(), "\n")
+	if strings.Contains(line, "unexpected token EOF") {
+		line += ": it ends too early; is a bracket or a quote not closed?"
+	}
 	return line
 }
 
