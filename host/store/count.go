@@ -23,9 +23,8 @@ ANALYZE sqlite_schema`
 
 // What is counted of accounts, by indexes alone.
 const (
-	countLinkStates = "SELECT link_state, COUNT(*) FROM user_prov_accounts WHERE app_name = ? GROUP BY link_state"
-	countDrifted    = "SELECT app_name, COUNT(*) FROM user_prov_accounts WHERE drift IS NOT NULL GROUP BY app_name"
-	countUndecided  = "SELECT app_name, COUNT(*) FROM user_prov_accounts WHERE candidates IS NOT NULL GROUP BY app_name"
+	countDrifted   = "SELECT app_name, COUNT(*) FROM user_prov_accounts WHERE drift IS NOT NULL GROUP BY app_name"
+	countUndecided = "SELECT app_name, COUNT(*) FROM user_prov_accounts WHERE candidates IS NOT NULL GROUP BY app_name"
 )
 
 // OpenCount counts requests that have not ended and wait for the same.

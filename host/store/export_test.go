@@ -19,7 +19,7 @@ func (s *Store) Waiting() int {
 }
 
 // CountsOfAccounts are the queries that count accounts.
-var CountsOfAccounts = []string{countLinkStates, countDrifted, countUndecided}
+var CountsOfAccounts = []string{countDrifted, countUndecided}
 
 // UpTo makes this the binary of an older version until undo is called.
 func UpTo(version int) (undo func()) {

@@ -610,21 +610,6 @@ INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES
 ANALYZE sqlite_schema
 `, "postgres": "CREATE INDEX account_search ON user_prov_accounts USING gin (" + searchedWords("user_prov_accounts") + ")"}
 
-// CountProfiles counts the active users of each profile.
-func (t *Tx) CountProfiles(ctx context.Context) (map[string]int64, error) {
-	return counts[string](ctx, t, "SELECT document ->> 'Profile', COUNT(*) FROM users WHERE is_active AND document ->> 'Profile' <> '' GROUP BY document ->> 'Profile'")
-}
-
-// CountPermissionSets counts the active users of each permission set. It reads
-// all users.
-func (t *Tx) CountPermissionSets(ctx context.Context) (map[string]int64, error) {
-	sets := "json_each(users.document, '$.PermissionSets') AS s"
-	if t.dialect == "postgres" {
-		sets = "jsonb_array_elements_text(COALESCE(users.document -> 'PermissionSets', '[]')) AS s(value)"
-	}
-	return counts[string](ctx, t, "SELECT s.value, COUNT(*) FROM users, "+sets+" WHERE users.is_active GROUP BY s.value")
-}
-
 // userWords are the words of a user, for PostgreSQL.
 func userWords(row string) string {
 	return "to_tsvector('simple', translate(" + row + ".search, '" + signs + "', '" + strings.Repeat(" ", len(signs)) + "'))"

@@ -366,11 +366,6 @@ func (t *Tx) CountRequestsByState(ctx context.Context, app string) (map[host.Req
 		UNION ALL SELECT state, CAST(SUM(requests) AS BIGINT) FROM pruned_requests WHERE app_name = ? GROUP BY state) AS counted GROUP BY state`, app, app)
 }
 
-// CountAccountsByLinkState counts an app's accounts.
-func (t *Tx) CountAccountsByLinkState(ctx context.Context, app string) (map[host.LinkState]int64, error) {
-	return counts[host.LinkState](ctx, t, countLinkStates, app)
-}
-
 func counts[K ~string](ctx context.Context, t *Tx, query string, args ...any) (map[K]int64, error) {
 	rows, err := t.db.QueryContext(ctx, query, args...)
 	if err != nil {
