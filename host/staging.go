@@ -26,8 +26,11 @@ type StagingFilter struct {
 	// Query is part of an id, a username or an e-mail, or all of one with * for
 	// anything.
 	Query string
-	After int64
-	Limit int
+	// Begins is how an id, a username or an e-mail begins. It is found by an index,
+	// where Query reads all.
+	Begins string
+	After  int64
+	Limit  int
 }
 
 // GoneFilter chooses the accounts of an app that a whole run did not find and

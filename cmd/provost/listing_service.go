@@ -12,11 +12,6 @@ func pageOf(p api.Paging) store.Page {
 	return store.Page{Sort: p.Sort, Cursor: p.Cursor, Limit: p.Limit}
 }
 
-// shownCount is how many there are, as a person is told.
-func shownCount(n int64) api.Count {
-	return api.Count{N: min(n, store.MostCounted), More: n > store.MostCounted}
-}
-
 func userFilter(f api.UserFilter) store.UserListFilter {
 	return store.UserListFilter{Query: f.Query, Active: f.Active, AppName: f.App, AfterId: f.After}
 }
@@ -30,16 +25,16 @@ func (s service) Users(ctx context.Context, f api.UserFilter) (l api.Listing[*ho
 }
 
 func (s service) CountUsers(ctx context.Context, f api.UserFilter) (api.Count, error) {
-	return s.count(ctx, func(t *store.Tx) (int64, error) { return t.CountListedUsers(ctx, userFilter(f)) })
+	return s.count(ctx, func(t *store.Tx) (store.Counted, error) { return t.CountListedUsers(ctx, userFilter(f)) })
 }
 
-func (s service) count(ctx context.Context, count func(*store.Tx) (int64, error)) (api.Count, error) {
-	var n int64
+func (s service) count(ctx context.Context, count func(*store.Tx) (store.Counted, error)) (api.Count, error) {
+	var c store.Counted
 	err := s.store.View(ctx, func(t *store.Tx) (err error) {
-		n, err = count(t)
+		c, err = count(t)
 		return err
 	})
-	return shownCount(n), err
+	return api.Count{N: c.N, More: c.More}, err
 }
 
 // requestFilter says the same to the store.
@@ -72,10 +67,10 @@ func (s service) Requests(ctx context.Context, f api.RequestFilter) (l api.Listi
 }
 
 func (s service) CountRequests(ctx context.Context, f api.RequestFilter) (api.Count, error) {
-	return s.count(ctx, func(t *store.Tx) (int64, error) {
+	return s.count(ctx, func(t *store.Tx) (store.Counted, error) {
 		q, err := s.requestFilter(ctx, t, f)
 		if err != nil {
-			return 0, err
+			return store.Counted{}, err
 		}
 		return t.CountListedRequests(ctx, q)
 	})
@@ -112,10 +107,10 @@ func (s service) Accounts(ctx context.Context, f api.AccountFilter) (l api.Listi
 }
 
 func (s service) CountAccounts(ctx context.Context, f api.AccountFilter) (api.Count, error) {
-	return s.count(ctx, func(t *store.Tx) (int64, error) {
+	return s.count(ctx, func(t *store.Tx) (store.Counted, error) {
 		q, err := accountFilter(ctx, t, f)
 		if err != nil {
-			return 0, err
+			return store.Counted{}, err
 		}
 		return t.CountListedAccounts(ctx, q)
 	})

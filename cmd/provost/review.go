@@ -223,7 +223,12 @@ func (s service) Staged(ctx context.Context, id string, f api.StagedFilter) (sho
 		if err != nil {
 			return err
 		}
-		list, err := t.StagedWhere(ctx, host.StagingFilter{RequestId: r.Id, LinkState: f.State, Drifted: f.Drifted, Candidates: f.Candidates, Query: f.Query, After: f.After, Limit: f.Limit})
+		chosen := host.StagingFilter{RequestId: r.Id, LinkState: f.State, Drifted: f.Drifted, Candidates: f.Candidates, After: f.After, Limit: f.Limit}
+		begins, _, pattern := strings.Cut(f.Query, "*")
+		if chosen.Begins = begins; pattern {
+			chosen.Query = f.Query
+		}
+		list, err := t.StagedWhere(ctx, chosen)
 		if err != nil {
 			return err
 		}

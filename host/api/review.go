@@ -78,7 +78,7 @@ func reviews(a huma.API, s ReviewService) {
 		State      string `query:"state" enum:"linked,duplicate,orphaned,ignored"`
 		Drifted    bool   `query:"drifted"`
 		Candidates bool   `query:"candidates" doc:"Only those that a person must decide about"`
-		Query      string `query:"query" doc:"Part of an id, a username or an e-mail, or all of one with * for anything"`
+		Query      string `query:"query" doc:"How an id, a username or an e-mail begins, or all of one with * for anything"`
 		After      int64  `query:"after"`
 	}) (*page[[]*Staged], error) {
 		list, err := s.Staged(ctx, in.ID, StagedFilter{State: host.LinkState(in.State), Drifted: in.Drifted, Candidates: in.Candidates, Query: in.Query, After: in.After, Limit: in.Limit})

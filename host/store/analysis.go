@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/uptrace/bun"
 
@@ -333,6 +334,9 @@ func (t *Tx) StagedWhere(ctx context.Context, f host.StagingFilter) ([]*host.Use
 	if f.DecisionId != "" {
 		q = q.Where("decision_id = ?", f.DecisionId)
 	}
+	if f.Begins != "" {
+		q = t.beginning(ctx, q, f)
+	}
 	switch {
 	case strings.Contains(f.Query, "*"):
 		pattern := strings.ReplaceAll(strings.Trim(like(f.Query), "%"), "*", "%")
@@ -341,6 +345,28 @@ func (t *Tx) StagedWhere(ctx context.Context, f host.StagingFilter) ([]*host.Use
 		q = q.Where("LOWER(external_user_id || ' ' || external_username || ' ' || external_email) LIKE ? ESCAPE '!'", like(f.Query))
 	}
 	return list, q.Scan(ctx)
+}
+
+// beginning chooses staged accounts by how an id, a username or an e-mail begins:
+// by their indexes, or, where those have more than [MostCounted], by looking at
+// one after another, of which many are right.
+func (t *Tx) beginning(ctx context.Context, q *bun.SelectQuery, f host.StagingFilter) *bun.SelectQuery {
+	from := strings.ToLower(f.Begins)
+	var parts, any []string
+	for _, column := range []string{"external_user_id", "external_username", "external_email"} {
+		of := folded(t.dialect, column)
+		parts = append(parts, "SELECT number FROM (SELECT number FROM user_prov_account_stagings WHERE user_provisioning_request_id = ?0 AND "+of+" >= ?1 AND "+of+" < ?2 LIMIT ?3) AS of_"+column)
+		any = append(any, of+" >= ?0 AND "+of+" < ?1")
+	}
+	end := from + string(unicode.MaxRune)
+	var numbers []int64
+	if err := t.db.NewRaw(strings.Join(parts, " UNION "), f.RequestId, from, end, MostCounted+1).Scan(ctx, &numbers); err != nil {
+		return q.Err(err)
+	}
+	if len(numbers) > MostCounted {
+		return q.Where("("+strings.Join(any, " OR ")+")", from, end)
+	}
+	return q.Where("number IN (?)", bun.List(append(numbers, 0)))
 }
 
 const goneWhere = `app_name = ? AND deleted_date IS NULL AND last_modified_date <= ?

@@ -85,7 +85,13 @@ type AuditFilter struct {
 	Limit         int
 }
 
-func (f AuditFilter) query() (string, []any) {
+// nouns are expressions for the noun of an action.
+var nouns = map[string]string{"sqlite": "substr(action, 1, instr(action || '.', '.') - 1)", "postgres": "split_part(action, '.', 1)"}
+
+// clocksDiffer is how many entries may stand before one whose clock was behind.
+const clocksDiffer = 1000
+
+func (f AuditFilter) query(dialect string) (string, []any) {
 	where, args := []string{"number > ?"}, []any{f.After}
 	add := func(condition string, values ...any) {
 		where, args = append(where, condition), append(args, values...)
@@ -100,13 +106,24 @@ func (f AuditFilter) query() (string, []any) {
 		}
 	}
 	if f.Action != "" {
-		add("(action = ? OR action LIKE ? ESCAPE '!')", f.Action, strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(f.Action)+".%")
+		if strings.Contains(f.Action, ".") {
+			add("action = ?", f.Action)
+		} else {
+			add(nouns[dialect]+" = ?", f.Action)
+		}
+	}
+	// As the indexes say it.
+	if f.RequestId != "" {
+		add("request_id <> ''")
+	}
+	if f.Outcome != "" && f.Outcome != host.AuditDone {
+		add("outcome <> 'done'")
 	}
 	if !f.Since.IsZero() {
-		add("created_date >= ?", f.Since)
+		add("created_date >= ? AND number > (SELECT number FROM audit_entries WHERE created_date >= ? ORDER BY created_date LIMIT 1) - ?", f.Since, f.Since, clocksDiffer)
 	}
 	if !f.Until.IsZero() {
-		add("created_date < ?", f.Until)
+		add("created_date < ? AND number < (SELECT number FROM audit_entries WHERE created_date < ? ORDER BY created_date DESC LIMIT 1) + ?", f.Until, f.Until, clocksDiffer)
 	}
 	order := " ORDER BY number"
 	if f.Newest {
@@ -143,7 +160,10 @@ func (t *Tx) AuditLines(ctx context.Context, f AuditFilter) (lines [][]byte, las
 }
 
 func (t *Tx) auditTexts(ctx context.Context, f AuditFilter, each func(text []byte, hash string) error) error {
-	query, args := f.query()
+	query, args := f.query(t.dialect)
+	if listed != nil {
+		listed(ctx, t, "SELECT entry, hash"+query, args)
+	}
 	rows, err := t.db.Tx.QueryContext(ctx, t.numbered("SELECT entry, hash"+query), t.arguments(args)...)
 	if err != nil {
 		return err

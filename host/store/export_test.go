@@ -65,3 +65,10 @@ func Listed(fn func(query string, args []any, explain func(prefix string) []stri
 	}
 	return func() { listed = nil }
 }
+
+// NarrowSearches lets searches look at a few rows only until undo is called.
+func NarrowSearches() (undo func()) {
+	before := searchBounds
+	searchBounds = bounds{soon: 5, walked: 20, searched: 25, matched: 60, sorted: 40}
+	return func() { searchBounds = before }
+}

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/provosthq/provost/host"
 )
@@ -50,9 +49,7 @@ type listing[T any] struct {
 
 // where is what rows are chosen by.
 type where struct {
-	from string
-	// order is the number that a search is in the order of; empty for none.
-	order   string
+	from    string
 	clauses []string
 	args    []any
 }
@@ -89,8 +86,8 @@ type place struct {
 	Key   string `json:"k"`
 }
 
-// query is what reads a page, and one row more.
-func (l *listing[T]) query(t *Tx, w where, p Page) (text string, args []any, sort string, err error) {
+// query is what reads columns of so many rows from where a page begins.
+func (l *listing[T]) query(t *Tx, w where, p Page, columns string, limit int) (text string, args []any, sort string, err error) {
 	from, err := l.placeOf(t, p)
 	if err != nil {
 		return "", nil, "", err
@@ -111,12 +108,12 @@ func (l *listing[T]) query(t *Tx, w where, p Page) (text string, args []any, sor
 	case p.Cursor != "":
 		w.and(l.key+" "+than+" ?", l.argument(from.Key))
 	}
-	return "SELECT " + t.recordOf((*T)(nil)).columns + " FROM " + w.text() + " ORDER BY " + order + " LIMIT " + strconv.Itoa(p.Limit+1), w.args, from.Sort, nil
+	return "SELECT " + columns + " FROM " + w.text() + " ORDER BY " + order + " LIMIT " + strconv.Itoa(limit), w.args, from.Sort, nil
 }
 
 // list reads a page, and where the next one begins.
 func list[T any](ctx context.Context, t *Tx, l *listing[T], w where, p Page) (rows []*T, next string, err error) {
-	text, args, sort, err := l.query(t, w, p)
+	text, args, sort, err := l.query(t, w, p, t.recordOf((*T)(nil)).columns, p.Limit+1)
 	if err != nil {
 		return nil, "", err
 	}
@@ -180,10 +177,20 @@ func (t *Tx) valueMark(isTime bool) string {
 	return "?"
 }
 
-// count counts what is chosen, up to one more than [MostCounted].
-func (t *Tx) count(ctx context.Context, w where) (n int64, err error) {
-	err = t.db.Tx.QueryRowContext(ctx, t.numbered("SELECT COUNT(*) FROM (SELECT 1 FROM "+w.text()+" LIMIT "+strconv.Itoa(MostCounted+1)+") AS counted"), t.arguments(w.args)...).Scan(&n)
-	return n, err
+// Counted is how many rows there are, as far as they were counted.
+type Counted struct {
+	N int64
+	// More: there are more than N, or may be.
+	More bool
+}
+
+// count counts what is chosen, up to [MostCounted].
+func (t *Tx) count(ctx context.Context, w where) (c Counted, err error) {
+	err = t.db.Tx.QueryRowContext(ctx, t.numbered("SELECT COUNT(*) FROM (SELECT 1 FROM "+w.text()+" LIMIT "+strconv.Itoa(MostCounted+1)+") AS counted"), t.arguments(w.args)...).Scan(&c.N)
+	if c.N > MostCounted {
+		c = Counted{N: MostCounted, More: true}
+	}
+	return c, err
 }
 
 // A cursor has a value of a row in it, which may be a person's name, and
@@ -258,9 +265,19 @@ type UserListFilter struct {
 	AfterId string
 }
 
-func (t *Tx) usersWhere(f UserListFilter) where {
+// few is how many rows are sorted, or found one by one, rather than looked for
+// among all in the order of a list.
+const few = 2000
+
+// isFew tells whether a query has no more than [few] rows.
+func (t *Tx) isFew(ctx context.Context, query string, args ...any) (bool, error) {
+	n := 0
+	err := t.db.Tx.QueryRowContext(ctx, t.numbered("SELECT COUNT(*) FROM (SELECT 1 FROM "+query+" LIMIT "+strconv.Itoa(few+1)+") AS counted"), t.arguments(args)...).Scan(&n)
+	return n <= few, err
+}
+
+func (t *Tx) usersWhere(ctx context.Context, f UserListFilter) (where, error) {
 	w := where{from: "users AS u"}
-	t.searched(&w, f.Query, "user_search", "users AS u ON u.number", userWords("u"))
 	if f.AfterId != "" {
 		w.and("u.id > ?", f.AfterId)
 	}
@@ -268,29 +285,26 @@ func (t *Tx) usersWhere(f UserListFilter) where {
 		w.and("u.is_active = ?", *f.Active)
 	}
 	if f.AppName != "" {
-		w.and("u.id IN (SELECT user_id FROM user_apps WHERE app_name = ?)", f.AppName)
+		is, err := t.isFew(ctx, "user_apps WHERE app_name = ?", f.AppName)
+		if err != nil {
+			return w, err
+		}
+		if is {
+			w.and("u.id IN (SELECT user_id FROM user_apps WHERE app_name = ?)", f.AppName)
+		} else {
+			w.and("EXISTS (SELECT 1 FROM user_apps WHERE user_id = u.id AND app_name = ?)", f.AppName)
+		}
 	}
-	return w
-}
-
-// searched lets w choose the rows that have words which begin as those of query
-// do: by the table index on SQLite, by an expression on PostgreSQL.
-func (t *Tx) searched(w *where, query, index, joined, expression string) {
-	switch words := wordsOf(query); {
-	case strings.TrimSpace(query) == "":
-	case len(words) == 0:
-		w.and("1 = 0") // signs only
-	case t.dialect == "sqlite":
-		w.from, w.order = index+" CROSS JOIN "+joined+" = "+index+".rowid", index+".rowid"
-		w.and(index+" MATCH ?", `"`+strings.Join(words, `"* "`)+`"*`)
-	default:
-		w.and(expression+" @@ to_tsquery('simple', ?)", strings.Join(words, ":* & ")+":*")
-	}
+	return w, nil
 }
 
 // ListUsers lists users with their Apps.
 func (t *Tx) ListUsers(ctx context.Context, f UserListFilter, p Page) (users []*host.User, next string, err error) {
-	rows, next, err := find(ctx, t, userListing, t.usersWhere(f), p, f.Query, func(r *userRow) int64 { return r.Number })
+	w, err := t.usersWhere(ctx, f)
+	if err != nil {
+		return nil, "", err
+	}
+	rows, next, err := find(ctx, t, userListing, w, p, t.userSearch(f.Query), func(r *userRow) int64 { return r.Number })
 	if err != nil {
 		return nil, "", err
 	}
@@ -303,9 +317,13 @@ func (t *Tx) ListUsers(ctx context.Context, f UserListFilter, p Page) (users []*
 	return users, next, t.addApps(ctx, users)
 }
 
-// CountListedUsers counts them, up to one more than [MostCounted].
-func (t *Tx) CountListedUsers(ctx context.Context, f UserListFilter) (int64, error) {
-	return t.count(ctx, t.usersWhere(f))
+// CountListedUsers counts them.
+func (t *Tx) CountListedUsers(ctx context.Context, f UserListFilter) (Counted, error) {
+	w, err := t.usersWhere(ctx, f)
+	if err != nil {
+		return Counted{}, err
+	}
+	return countFound(ctx, t, userListing, w, t.userSearch(f.Query))
 }
 
 var requestListing = &listing[host.UserProvisioningRequest]{name: "requests", key: "number", numbered: true,
@@ -326,7 +344,7 @@ func (f RequestFilter) list() where {
 		}
 	}
 	if f.Apps != nil {
-		w.among("app_name", f.Apps)
+		w.among("app_name", f.Apps) // and see ListRequests
 	}
 	if f.Approval != "" {
 		w.and("approval_status = ?", string(f.Approval)) // and see states
@@ -339,9 +357,6 @@ func (f RequestFilter) list() where {
 	case f.ApproverId != "":
 		w.and("approver_id = ?", f.ApproverId)
 	}
-	if !f.Since.IsZero() {
-		w.and("COALESCE(completed_date, created_date) >= ?", f.Since)
-	}
 	// Numbers are given in the order of time, but for a blink.
 	if !f.MadeSince.IsZero() {
 		w.and("number >= (SELECT number FROM user_provisioning_requests WHERE created_date >= ? ORDER BY created_date LIMIT 1)", f.MadeSince)
@@ -352,6 +367,25 @@ func (f RequestFilter) list() where {
 	return w
 }
 
+// requestsWhere is list with what was of late.
+func (t *Tx) requestsWhere(ctx context.Context, f RequestFilter) (where, error) {
+	w := f.list()
+	if f.Since.IsZero() {
+		return w, nil
+	}
+	const ended, open = "user_provisioning_requests WHERE completed_date >= ?", "user_provisioning_requests WHERE created_date >= ? AND completed_date IS NULL"
+	is, err := t.isFew(ctx, ended, f.Since)
+	if err != nil {
+		return w, err
+	}
+	if is {
+		w.and("number IN (SELECT number FROM "+ended+" UNION ALL SELECT number FROM "+open+")", f.Since, f.Since)
+	} else { // among the newest there are enough
+		w.and("(completed_date >= ? OR completed_date IS NULL AND created_date >= ?)", f.Since, f.Since)
+	}
+	return w, nil
+}
+
 // states are those that are chosen; none for all.
 func (f RequestFilter) states() []host.RequestState {
 	if f.Approval == host.ApprovalRequired {
@@ -360,45 +394,80 @@ func (f RequestFilter) states() []host.RequestState {
 	return f.States
 }
 
-// ListRequests lists requests for a person. Each state is read by itself, in the
-// order of an index.
+// ListRequests lists requests for a person. Each app and each state is read by
+// itself, in the order of an index.
 func (t *Tx) ListRequests(ctx context.Context, f RequestFilter, p Page) (rows []*host.UserProvisioningRequest, next string, err error) {
-	states := f.states()
-	if len(states) == 0 {
-		return list(ctx, t, requestListing, f.list(), p)
+	chosen, err := t.requestsWhere(ctx, f)
+	if err != nil {
+		return nil, "", err
+	}
+	parts := apart(chosen, "app_name = ?", f.Apps)
+	var all []where
+	for _, part := range parts {
+		var states []string
+		for _, state := range f.states() {
+			states = append(states, string(state))
+		}
+		if states == nil {
+			all = append(all, part)
+			continue
+		}
+		all = append(all, apart(part, "state = ?", states)...)
+	}
+	return merged(ctx, t, requestListing, all, p, func(r *host.UserProvisioningRequest) int64 { return r.Number })
+}
+
+// apart chooses the rows of each value by itself; without values all together.
+func apart(w where, clause string, values []string) []where {
+	if len(values) == 0 {
+		return []where{w}
+	}
+	parts := make([]where, len(values))
+	for i, v := range values {
+		parts[i] = where{from: w.from, clauses: append(slices.Clone(w.clauses), clause), args: append(slices.Clone(w.args), v)}
+	}
+	return parts
+}
+
+// merged is a page of what each of some conditions chooses, in the order of
+// numbers. No row is chosen by two.
+func merged[T any](ctx context.Context, t *Tx, l *listing[T], parts []where, p Page, numberOf func(*T) int64) (rows []*T, next string, err error) {
+	if len(parts) == 1 {
+		return list(ctx, t, l, parts[0], p)
 	}
 	more := false
-	for _, state := range states {
-		w := f.list()
-		w.and("state = ?", string(state))
-		some, after, err := list(ctx, t, requestListing, w, p)
+	for _, w := range parts {
+		some, after, err := list(ctx, t, l, w, p)
 		if err != nil {
 			return nil, "", err
 		}
 		rows, more = append(rows, some...), more || after != ""
 	}
-	from, err := requestListing.placeOf(t, p)
+	from, err := l.placeOf(t, p)
 	if err != nil {
 		return nil, "", err
 	}
-	slices.SortFunc(rows, func(a, b *host.UserProvisioningRequest) int {
+	slices.SortFunc(rows, func(a, b *T) int {
 		if strings.HasPrefix(from.Sort, "-") {
 			a, b = b, a
 		}
-		return cmp.Compare(a.Number, b.Number)
+		return cmp.Compare(numberOf(a), numberOf(b))
 	})
 	if len(rows) > p.Limit {
 		rows, more = rows[:p.Limit], true
 	}
 	if more {
-		next, err = requestListing.after(ctx, t, from.Sort, rows[len(rows)-1])
+		next, err = l.after(ctx, t, from.Sort, rows[len(rows)-1])
 	}
 	return rows, next, err
 }
 
-// CountListedRequests counts them, up to one more than [MostCounted].
-func (t *Tx) CountListedRequests(ctx context.Context, f RequestFilter) (int64, error) {
-	w := f.list()
+// CountListedRequests counts them.
+func (t *Tx) CountListedRequests(ctx context.Context, f RequestFilter) (Counted, error) {
+	w, err := t.requestsWhere(ctx, f)
+	if err != nil {
+		return Counted{}, err
+	}
 	if states := f.states(); len(states) > 0 {
 		w.and("state IN (" + quoted(states) + ")")
 	}
@@ -411,7 +480,6 @@ var accountListing = &listing[host.UserProvAccount]{name: "accounts", key: "a.nu
 
 func (t *Tx) accountsWhere(f AccountFilter) where {
 	w := where{from: "user_prov_accounts AS a"}
-	t.searched(&w, f.Query, "account_search", "user_prov_accounts AS a ON a.number", searchedWords("a"))
 	if f.After > 0 {
 		w.and("a.number > ?", f.After)
 	}
@@ -420,7 +488,11 @@ func (t *Tx) accountsWhere(f AccountFilter) where {
 			w.and("a."+c.column+" = ?", c.value)
 		}
 	}
-	if f.Apps != nil {
+	switch {
+	case f.Apps == nil, f.AppName != "" && slices.Contains(f.Apps, f.AppName):
+	case f.AppName != "":
+		w.and("1 = 0")
+	default:
 		w.among("a.app_name", f.Apps)
 	}
 	if f.Drifted {
@@ -441,70 +513,71 @@ func (t *Tx) ListAccounts(ctx context.Context, f AccountFilter, p Page) ([]*host
 	if accountListing.sorts[strings.TrimPrefix(from.Sort, "-")] != "" && f.AppName == "" {
 		return nil, "", &host.Error{Code: host.InvalidInput, Field: "sort", Message: "accounts of all apps are listed by number; name an app for another sort"}
 	}
-	return find(ctx, t, accountListing, t.accountsWhere(f), p, f.Query, func(a *host.UserProvAccount) int64 { return a.Number })
+	number := func(a *host.UserProvAccount) int64 { return a.Number }
+	w, s := t.accountsWhere(f), t.accountSearch(f.Query)
+	if !s.asked && f.AppName == "" {
+		return merged(ctx, t, accountListing, apart(w, "a.app_name = ?", f.Apps), p, number)
+	}
+	return find(ctx, t, accountListing, w, p, s, number)
 }
 
-// find lists what is searched for: in the order of the search itself, or, where
-// it is sorted by something else, only of what is no more than [MostCounted].
-func find[T any](ctx context.Context, t *Tx, l *listing[T], w where, p Page, query string, numberOf func(*T) int64) ([]*T, string, error) {
-	if strings.TrimSpace(query) == "" {
-		return list(ctx, t, l, w, p)
+// listIndexes are for lists that a person looks through with a filter that leaves
+// little: each in the order in which it is listed.
+const listIndexes = `
+CREATE INDEX accounts_drifted_modified ON user_prov_accounts (app_name, last_modified_date, number) WHERE drift IS NOT NULL;
+CREATE INDEX accounts_undecided_by_username ON user_prov_accounts (app_name, LOWER(external_username), number) WHERE candidates IS NOT NULL;
+CREATE INDEX accounts_undecided_modified ON user_prov_accounts (app_name, last_modified_date, number) WHERE candidates IS NOT NULL;
+CREATE INDEX users_active_by_number ON users (is_active, number);
+CREATE INDEX audit_by_action ON audit_entries (action, number);
+CREATE INDEX audit_by_actor ON audit_entries (actor, number);
+CREATE INDEX audit_of_request ON audit_entries (request_id, number) WHERE request_id <> '';
+CREATE INDEX audit_not_done ON audit_entries (outcome, number) WHERE outcome <> 'done';
+CREATE INDEX stagings_by_state ON user_prov_account_stagings (user_provisioning_request_id, link_state, number);
+CREATE INDEX stagings_drifted ON user_prov_account_stagings (user_provisioning_request_id, number) WHERE drift IS NOT NULL;
+CREATE INDEX stagings_undecided ON user_prov_account_stagings (user_provisioning_request_id, number) WHERE candidates IS NOT NULL
+`
+
+// ownListIndexes are those that the databases write in ways of their own.
+var ownListIndexes = map[string]string{"sqlite": `
+CREATE INDEX audit_by_noun ON audit_entries (` + nouns["sqlite"] + `, number);
+CREATE INDEX stagings_by_folded_id ON user_prov_account_stagings (user_provisioning_request_id, ` + folded("sqlite", "external_user_id") + `);
+CREATE INDEX stagings_by_username ON user_prov_account_stagings (user_provisioning_request_id, ` + folded("sqlite", "external_username") + `);
+CREATE INDEX stagings_by_email ON user_prov_account_stagings (user_provisioning_request_id, ` + folded("sqlite", "external_email") + `);
+INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES
+	('user_prov_accounts', 'accounts_drifted_modified', '100000 10000 2 1'),
+	('user_prov_accounts', 'accounts_undecided_by_username', '10000 10000 2 1'),
+	('user_prov_accounts', 'accounts_undecided_modified', '10000 10000 2 1'),
+	('audit_entries', 'audit_by_action', '1000000 20000 1'),
+	('audit_entries', 'audit_by_noun', '1000000 100000 1'),
+	('audit_entries', 'audit_by_actor', '1000000 20000 1'),
+	('audit_entries', 'audit_of_request', '500000 5 1'),
+	('audit_entries', 'audit_not_done', '10000 5000 1'),
+	('audit_entries', 'audit_by_object', '1000000 100000 10 1'),
+	('audit_entries', 'audit_by_time', '1000000 2'),
+	('user_prov_account_stagings', 'stagings_by_state', '10000000 1000000 300000 1'),
+	('user_prov_account_stagings', 'stagings_drifted', '100000 10000 1'),
+	('user_prov_account_stagings', 'stagings_undecided', '10000 10000 1'),
+	('user_prov_account_stagings', 'stagings_by_folded_id', '10000000 1000000 1'),
+	('user_prov_account_stagings', 'stagings_by_username', '10000000 1000000 2'),
+	('user_prov_account_stagings', 'stagings_by_email', '10000000 1000000 2');
+ANALYZE sqlite_schema`, "postgres": `
+CREATE INDEX audit_by_noun ON audit_entries ((` + nouns["postgres"] + `), number);
+CREATE INDEX stagings_by_folded_id ON user_prov_account_stagings (user_provisioning_request_id, ` + folded("postgres", "external_user_id") + `);
+CREATE INDEX stagings_by_username ON user_prov_account_stagings (user_provisioning_request_id, ` + folded("postgres", "external_username") + `);
+CREATE INDEX stagings_by_email ON user_prov_account_stagings (user_provisioning_request_id, ` + folded("postgres", "external_email") + `)`}
+
+// folded is a column in small letters, and in the order of their bytes, in which
+// what begins with something stands together.
+func folded(dialect, column string) string {
+	if dialect == "postgres" {
+		return "(LOWER(" + column + ") COLLATE \"C\")"
 	}
-	from, err := l.placeOf(t, p)
-	if err != nil {
-		return nil, "", err
-	}
-	alias, _, _ := strings.Cut(l.key, ".")
-	if l.sorts[strings.TrimPrefix(from.Sort, "-")] == "" {
-		if w.order == "" {
-			return list(ctx, t, l, w, p)
-		}
-		byRow := *l
-		byRow.key, byRow.numbered, byRow.keyOf = w.order, true, func(row *T) string { return strconv.FormatInt(numberOf(row), 10) }
-		return list(ctx, t, &byRow, w, p)
-	}
-	numbers, err := t.numbersOf(ctx, alias, w)
-	if err != nil {
-		return nil, "", err
-	}
-	if len(numbers) > MostCounted {
-		return nil, "", &host.Error{Code: host.InvalidInput, Field: "query", Message: "more than 10,000 match: write more of what you look for, or leave the sort out"}
-	}
-	text, err := json.Marshal(numbers)
-	if err != nil {
-		return nil, "", err
-	}
-	all := where{from: t.recordOf((*T)(nil)).table + " AS " + alias}
-	if t.dialect == "sqlite" {
-		all.and(alias+".number IN (SELECT value FROM json_each(?))", string(text))
-	} else {
-		all.and(alias+".number IN (SELECT CAST(value AS BIGINT) FROM jsonb_array_elements_text(CAST(? AS JSONB)))", string(text))
-	}
-	return list(ctx, t, l, all, p)
+	return "LOWER(" + column + ")"
 }
 
-// numbersOf are those of the rows that are chosen, one more than [MostCounted] at
-// most.
-func (t *Tx) numbersOf(ctx context.Context, alias string, w where) (numbers []int64, err error) {
-	numbers = []int64{}
-	rows, err := t.db.Tx.QueryContext(ctx, t.numbered("SELECT "+alias+".number FROM "+w.text()+" LIMIT "+strconv.Itoa(MostCounted+1)), t.arguments(w.args)...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var n int64
-		if err := rows.Scan(&n); err != nil {
-			return nil, err
-		}
-		numbers = append(numbers, n)
-	}
-	return numbers, rows.Err()
-}
-
-// CountListedAccounts counts them, up to one more than [MostCounted].
-func (t *Tx) CountListedAccounts(ctx context.Context, f AccountFilter) (int64, error) {
-	return t.count(ctx, t.accountsWhere(f))
+// CountListedAccounts counts them.
+func (t *Tx) CountListedAccounts(ctx context.Context, f AccountFilter) (Counted, error) {
+	return countFound(ctx, t, accountListing, t.accountsWhere(f), t.accountSearch(f.Query))
 }
 
 var logListing = &listing[host.UserProvisioningLog]{name: "logs", key: "number", numbered: true,
@@ -532,12 +605,6 @@ func (t *Tx) ListLogs(ctx context.Context, f LogFilter, p Page) ([]*host.UserPro
 		w.and("EXISTS (SELECT 1 FROM user_provisioning_requests r WHERE r.id = user_provisioning_request_id AND "+of.clauses[0]+")", of.args...)
 	}
 	return list(ctx, t, logListing, w, p)
-}
-
-// wordsOf are the words of what somebody looks for, as the search has them:
-// letters and digits.
-func wordsOf(query string) []string {
-	return strings.FieldsFunc(strings.ToLower(query), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) })
 }
 
 // marks are n marks for values.
