@@ -131,7 +131,7 @@ func TestTheWizardLeadsFromNothingToAnAppThatIsLive(t *testing.T) {
 	r.fill(map[string]string{"in.issuer": z.provider.URL, "in.client_id": oauthtest.ClientID, "in.client_secret": oauthtest.ClientSecret})
 	r.presses("Store it")
 	r.sees("Acme is stored")
-	r.fill(map[string]string{"try-path": "/Users"})
+	r.fill(map[string]string{"path": "/Users"})
 	r.presses("Test")
 	r.sees("Acme works.")
 	r.pictures("wizard-3-credential")
