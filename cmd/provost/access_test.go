@@ -43,7 +43,7 @@ func newScopedHost(t *testing.T, more ...string) *scopedHost {
 	file := filepath.Join(dir, "provost.yaml")
 	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `
 data_dir: %q
-listen: {api: '', metrics: ''}
+listen: {api: '', metrics: '', rate: 10000/s, burst: 10000}
 plugins:
   - {name: mock, source: %[2]q, unsigned: true}
   - {name: other, source: %[2]q, unsigned: true}

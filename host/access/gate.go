@@ -291,7 +291,7 @@ func (g *Gate) person(ctx context.Context, tx Tx, i Identity, name string, told 
 // user's to decide.
 func rightsOf(u *host.User, told []string, groups map[string][]string, all []*Assignment) (rights []Right) {
 	is := func(name string) bool {
-		return u != nil && name != "" && (name == u.Id || sameUsername(name, u.Username))
+		return u != nil && name != "" && (name == u.Id || usernameKey(name) == usernameKey(u.Username))
 	}
 	for _, a := range all {
 		// What is stored names a user by id alone; a username may look like one.

@@ -20,11 +20,9 @@ func NameKey(name string) string {
 	return strings.ToLower(norm.NFKC.String(strings.TrimSpace(name)))
 }
 
-// sameUsername tells whether two usernames are one, as the store tells them
-// apart.
-func sameUsername(a, b string) bool {
-	return strings.ToLower(strings.TrimSpace(a)) == strings.ToLower(strings.TrimSpace(b))
-}
+// usernameKey is what the store tells usernames apart by. (EqualFold takes more
+// letters for one.)
+func usernameKey(name string) string { return strings.ToLower(strings.TrimSpace(name)) }
 
 // checkedName is the name that an administrator or a token gets. One that people
 // would take for another's is refused.

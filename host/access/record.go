@@ -39,11 +39,6 @@ type Identity struct {
 // IsSet tells whether it is anybody's.
 func (i Identity) IsSet() bool { return i.AdministratorId != "" || i.Subject != "" }
 
-// is tells whether both are the same person.
-func (i Identity) is(other Identity) bool {
-	return i.IsSet() && i.AdministratorId == other.AdministratorId && i.Issuer == other.Issuer && i.Subject == other.Subject
-}
-
 // APIToken lets a program ask, until it expires. One of a person may what it was
 // made for and that person may when it is used, and asks in that person's name.
 type APIToken struct {

@@ -242,7 +242,7 @@ func (t *Tx) Guesses(ctx context.Context, keys []string) ([]*access.Guesses, err
 	var list []*access.Guesses
 	q := t.db.NewSelect().Model(&list)
 	if keys != nil {
-		q = q.Where("key IN (?)", bun.In(keys))
+		q = q.Where("key IN (?)", bun.List(keys))
 	}
 	return list, q.Scan(ctx)
 }
