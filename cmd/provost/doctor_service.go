@@ -144,6 +144,8 @@ func (s service) tryCredential(ctx context.Context, c api.Credential) api.Check 
 	var failed []string
 	for _, one := range steps {
 		switch {
+		case one.Unsure:
+			check.Status, check.Reason, check.Next = api.CheckWarn, one.Detail, "set probe of the credential to a path that can be read   -> "+next+" --path PATH"
 		case !one.OK:
 			failed = append(failed, one.Name+": "+one.Detail)
 		case one.Name == "clock":
