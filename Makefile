@@ -63,8 +63,9 @@ reproducible: ## builds the commit in two folders, each from nothing, and compar
 	@.ci/package reproducible
 
 .PHONY: lint
-lint: $(DIST) ## gofmt, vet, staticcheck, generated files up to date
+lint: $(DIST) ## gofmt, go.mod, vet, staticcheck, generated files up to date
 	@test -z "$$(gofmt -l $(GO_FILES))" || { gofmt -l $(GO_FILES); echo "run make fmt"; exit 1; }
+	@$(GO) mod tidy -diff
 	@$(GO) vet ./...
 	@$(GO) tool staticcheck ./...
 	@$(GO) run ./cmd/contractgen -check
