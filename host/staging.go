@@ -38,7 +38,6 @@ type StagingFilter struct {
 type GoneFilter struct {
 	AppName, RequestId string
 	Since              time.Time
-	OnlyLinked         bool
 	After              int64
 	Limit              int
 }

@@ -297,8 +297,8 @@ func (s service) Gone(ctx context.Context, id string, after int64, limit int) (l
 			return err
 		}
 		f := reconcile.GoneOf(r)
-		f.OnlyLinked, f.After, f.Limit = true, after, limit
-		list, err = t.GoneAccounts(ctx, f)
+		f.After, f.Limit = after, limit
+		list, err = t.LinkedGone(ctx, f)
 		return err
 	})
 	return list, err

@@ -42,6 +42,7 @@ type AnalysisTx interface {
 
 	StagingCounts(ctx context.Context, requestID string) (map[host.LinkState]int64, error)
 	DriftCounts(ctx context.Context, requestID string) (map[string]int64, error)
+	NoteGone(ctx context.Context, f host.GoneFilter) (next int64, err error)
 	CountGone(ctx context.Context, f host.GoneFilter) (int64, error)
 	CountMissing(ctx context.Context, f host.MissingFilter) (int64, error)
 }
@@ -74,6 +75,7 @@ const (
 	phaseAccounts = "accounts" // each account is decided on
 	phaseConflict = "conflict" // of several accounts of one user one is linked, or none
 	phaseTidy     = "tidy"     // keys are removed
+	phaseMissed   = "missed"   // accounts that were not found are kept
 	phaseCount    = "count"
 	phaseAgain    = "again" // the rules have changed: keys are removed, and it begins anew
 )
@@ -102,7 +104,9 @@ func (e *Engine) analyze(ctx context.Context, r *host.UserProvisioningRequest, r
 	case phaseConflict:
 		return e.resolve(ctx, r, at, to)
 	case phaseTidy:
-		return e.drop(ctx, r, to(phaseCount, ""), Tx.DropUserKeys)
+		return e.drop(ctx, r, to(phaseMissed, ""), Tx.DropUserKeys)
+	case phaseMissed:
+		return e.missed(ctx, r, at, to)
 	case phaseAgain:
 		if at != "keys" {
 			return e.drop(ctx, r, to(phaseAgain, "keys"), Tx.DropUserKeys)
@@ -620,6 +624,27 @@ func (e *Engine) resolve(ctx context.Context, r *host.UserProvisioningRequest, a
 		next = to(phaseConflict, list[len(list)-1].UserId)
 	}
 	return e.advance(ctx, r, next, func(tx Tx) error { return tx.ResolveStaged(ctx, r.Id, list) })
+}
+
+// missed keeps which linked accounts a whole run has not found.
+func (e *Engine) missed(ctx context.Context, r *host.UserProvisioningRequest, at string, to func(phase, at string) string) error {
+	if !whole(r) {
+		return e.advance(ctx, r, to(phaseCount, ""), nil)
+	}
+	f := GoneOf(r)
+	f.After, _ = strconv.ParseInt(at, 10, 64) // "" at first
+	f.Limit = 4 * e.Batch // few of them are gone
+	return e.Store.Update(ctx, func(tx Tx) error {
+		next, err := tx.NoteGone(ctx, f)
+		if err != nil {
+			return err
+		}
+		cursor := to(phaseCount, "")
+		if next > 0 {
+			cursor = to(phaseMissed, strconv.FormatInt(next, 10))
+		}
+		return tx.AdvanceRun(ctx, r.Id, r.State, r.ReconOffset, cursor)
+	})
 }
 
 // count ends the analyzing.

@@ -109,6 +109,18 @@ func (t harnessTx) Enqueue(ctx context.Context, _, requestID string, at time.Tim
 
 func (t harnessTx) CompleteJob(context.Context) error { return nil }
 
+// CountGone counts by the candidates that analyzing has kept, which are those
+// that a look at all accounts finds.
+func (t harnessTx) CountGone(ctx context.Context, f host.GoneFilter) (int64, error) {
+	f.Limit = 1_000_000
+	all, err := t.GoneAccounts(ctx, f)
+	require.NoError(t.w.t, err)
+	kept, err := t.LinkedGone(ctx, f)
+	require.NoError(t.w.t, err)
+	require.ElementsMatch(t.w.t, slices.DeleteFunc(all, func(a *host.UserProvAccount) bool { return a.LinkState != host.Linked }), kept, "what is gone")
+	return t.Tx.CountGone(ctx, f)
+}
+
 // Update and View make the world the engine's store.
 func (w *world) Update(ctx context.Context, fn func(reconcile.Tx) error) error {
 	return w.store.Update(ctx, func(t *store.Tx) error {

@@ -267,6 +267,9 @@ func (t *Tx) UpdateStaging(ctx context.Context, list []*host.UserProvAccountStag
 	if len(list) == 0 {
 		return nil
 	}
+	if err := t.noteLetGo(ctx, list); err != nil {
+		return err
+	}
 	_, err := t.db.NewUpdate().Model(&list).Column("user_id", "link_state", "link_reason", "link_rule", "link_rank", "candidates", "decided", "drift", "user_prov_account_id", "decision_id", "undo").Bulk().Exec(ctx)
 	return err
 }
@@ -367,26 +370,6 @@ func (t *Tx) beginning(ctx context.Context, q *bun.SelectQuery, f host.StagingFi
 		return q.Where("("+strings.Join(any, " OR ")+")", from, end)
 	}
 	return q.Where("number IN (?)", bun.List(append(numbers, 0)))
-}
-
-const goneWhere = `app_name = ? AND deleted_date IS NULL AND last_modified_date <= ?
-	AND NOT EXISTS (SELECT 1 FROM user_prov_account_stagings s WHERE s.user_provisioning_request_id = ? AND s.external_user_id = user_prov_account.external_user_id)
-	AND NOT EXISTS (SELECT 1 FROM user_prov_account_stagings s WHERE s.user_provisioning_request_id = ? AND s.user_prov_account_id = user_prov_account.id)`
-
-// GoneAccounts lists accounts that are gone, ordered by number.
-func (t *Tx) GoneAccounts(ctx context.Context, f host.GoneFilter) ([]*host.UserProvAccount, error) {
-	var list []*host.UserProvAccount
-	q := t.db.NewSelect().Model(&list).ModelTableExpr("user_prov_accounts AS user_prov_account").Where(goneWhere, f.AppName, f.Since, f.RequestId, f.RequestId).Where("number > ?", f.After).OrderExpr("number").Limit(int64(f.Limit))
-	if f.OnlyLinked {
-		q = q.Where("link_state = 'linked'")
-	}
-	return list, q.Scan(ctx)
-}
-
-// CountGone counts the linked accounts that are gone.
-func (t *Tx) CountGone(ctx context.Context, f host.GoneFilter) (int64, error) {
-	var n int64
-	return n, t.db.NewRaw("SELECT COUNT(*) FROM user_prov_accounts user_prov_account WHERE link_state = 'linked' AND "+goneWhere, f.AppName, f.Since, f.RequestId, f.RequestId).Scan(ctx, &n)
 }
 
 // MarkGone dates accounts that the target no longer has.
@@ -496,7 +479,7 @@ func (t *Tx) DriftCounts(ctx context.Context, requestID string) (map[string]int6
 
 // ClearRun removes what a run needed only while it went on.
 func (t *Tx) ClearRun(ctx context.Context, requestID string) error {
-	for _, table := range []string{"user_prov_account_stagings", "recon_pages"} {
+	for _, table := range []string{"user_prov_account_stagings", "recon_pages", "gone_candidates"} {
 		if _, err := t.db.NewRaw("DELETE FROM ? WHERE user_provisioning_request_id = ?", bun.Ident(table), requestID).Exec(ctx); err != nil {
 			return err
 		}
@@ -517,5 +500,9 @@ func (t *Tx) DropStaged(ctx context.Context, requestID string, limit int) (done 
 		return false, err
 	}
 	n, err := result.RowsAffected()
-	return n < int64(limit), err
+	if err != nil || n == int64(limit) {
+		return false, err
+	}
+	_, err = t.db.NewRaw("DELETE FROM gone_candidates WHERE user_provisioning_request_id = ?", requestID).Exec(ctx)
+	return true, err
 }

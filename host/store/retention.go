@@ -48,7 +48,7 @@ func (s *Store) Prune(ctx context.Context, r Retention, pruned func(table string
 		return err
 	}
 	const lastRun = `EXISTS (SELECT 1 FROM user_provisioning_requests n WHERE n.app_name = r.app_name AND n.operation = 'Reconcile' AND n.state = 'Completed' AND n.number > r.number)`
-	of := []string{"user_prov_account_stagings", "recon_pages"}
+	of := []string{"user_prov_account_stagings", "recon_pages", "gone_candidates"}
 	if err := s.pruneRequests(ctx, r, "r.operation = 'Reconcile' AND "+lastRun, r.Runs, of, pruned); err != nil {
 		return err
 	}

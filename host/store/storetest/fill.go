@@ -86,6 +86,7 @@ func staged(dialect string, n Rows, rows string) []string {
 			SELECT '%s', 'connected', CASE WHEN i %% 100 < 96 THEN 'user-' || CAST(1000000000 + i AS TEXT) END, 'x' || i, 'first' || (i %% 997) || '.last' || (i %% 9973) || '.' || i, f, l, 'first' || (i %% 997) || '.' || i || '@example.com',
 			'Active', CASE WHEN i %% 100 < 96 THEN 'linked' WHEN i %% 100 = 98 THEN 'duplicate' ELSE 'orphaned' END, 'its username is that of a person', 'username', '{"userName": "somebody", "active": true}'%[2]s, '1', FALSE, '',
 			CASE WHEN i %% 211 = 0 THEN '[{"Path": "title", "Want": "a", "Have": "b"}]'%[2]s END, CASE WHEN i %% 1000 = 97 THEN '[{"UserId": "user-1000000001", "Username": "first1", "Score": 0.8}]'%[2]s END FROM p WHERE i <= %d`, RunOf, jsonCast(dialect), n.Staged-gone),
+		fmt.Sprintf("INSERT INTO gone_candidates SELECT '%s', number FROM (SELECT number FROM user_prov_accounts WHERE app_name = '%s' ORDER BY number DESC LIMIT %d) AS last", RunOf, BigApp, gone),
 		rows + fmt.Sprintf("INSERT INTO recon_users (run, user_id, candidate) SELECT %s, 'user-' || CAST(1000000000 + i AS TEXT), FALSE FROM p WHERE i <= %d", run, n.Users),
 		fmt.Sprintf("DELETE FROM user_prov_account_stagings WHERE user_id > 'user-%d' AND user_id <= 'user-%d'", 1000000000+n.Users-missing, 1000000000+n.Users),
 		fmt.Sprintf("UPDATE user_prov_accounts SET link_state = 'orphaned', user_id = NULL WHERE user_id > 'user-%d' AND user_id <= 'user-%d'", 1000000000+n.Users-missing, 1000000000+n.Users),

@@ -196,7 +196,7 @@ func otherLooks() (list []Look) {
 		f := gone
 		f.Limit = p.Limit
 		f.After, _ = strconv.ParseInt(p.Cursor, 10, 64)
-		rows, err := t.GoneAccounts(ctx, f)
+		rows, err := t.LinkedGone(ctx, f)
 		if len(rows) < p.Limit {
 			return len(rows), "", err
 		}
