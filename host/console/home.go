@@ -99,7 +99,7 @@ func (c *console) homeOf(ctx context.Context) (h home, err error) {
 // approvalNeeds are the first requests that wait for who looks, and how many
 // more there are.
 func (c *console) approvalNeeds(ctx context.Context) ([]need, int, error) {
-	list, err := c.inbox(ctx)
+	in, err := c.inbox(ctx, api.Paging{Limit: mostApprovals})
 	if err != nil {
 		return nil, 0, err
 	}
@@ -108,11 +108,11 @@ func (c *console) approvalNeeds(ctx context.Context) ([]need, int, error) {
 		return nil, 0, err
 	}
 	var needs []need
-	for _, r := range list[:min(len(list), mostApprovals)] {
+	for _, r := range in.Requests {
 		needs = append(needs, need{Tone: "warn", Kind: "Approval", Text: whatIsAsked(r, apps.of(r.AppName)), Sub: r.Reason, Since: r.CreatedDate,
 			Do: requestPath(r), Label: "Look", Approval: r})
 	}
-	return needs, len(list) - len(needs), nil
+	return needs, int(in.Waiting.N) - len(needs), nil
 }
 
 // add tells of what has no rows of its own.
