@@ -235,8 +235,7 @@ func TestTheWizardGoesOnWhereItWasWhateverHappens(t *testing.T) {
 	r.presses("Authorize")
 	ctx, cancel := chromedp.NewContext(r.ctx, chromedp.WithTargetID(<-popup))
 	defer cancel()
-	require.NoError(t, chromedp.Do(ctx, chromedp.WaitVisible("#sign-in"), chromedp.SendKeys("#username", oauthtest.Username), chromedp.SendKeys("#password", oauthtest.Password), chromedp.Click("#sign-in"),
-		chromedp.WaitVisible("#allow"), chromedp.Click("#allow"), chromedp.WaitVisible("#done")))
+	require.NoError(t, oauthtest.SignIn(ctx, "", "#allow"))
 	r.sees("Acme is authorized")
 	r.presses("Continue")
 	r.comes(at("operations"))

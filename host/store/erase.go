@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"time"
 
@@ -81,7 +82,7 @@ func (t *Tx) Erase(ctx context.Context, u *host.User, actor string, now time.Tim
 			return nil, err
 		}
 	}
-	if err := t.forgetManager(ctx, u); err != nil {
+	if err := errors.Join(t.forgetHoldings(ctx, u), t.forgetManager(ctx, u)); err != nil {
 		return nil, err
 	}
 	if err := t.forgetErrors(ctx, u, external); err != nil {
@@ -89,6 +90,38 @@ func (t *Tx) Erase(ctx context.Context, u *host.User, actor string, now time.Tim
 	}
 	_, err := t.db.NewInsert().Model(e).ExcludeColumn("number").Returning("number").Exec(ctx)
 	return e, err
+}
+
+// forgetHoldings removes the counts of the profile and the permission sets that
+// nobody has now.
+func (t *Tx) forgetHoldings(ctx context.Context, u *host.User) error {
+	for _, held := range append([]string{u.Profile}, u.PermissionSets...) {
+		var rows []struct {
+			Kind        string
+			Slot        int64
+			RowsCounted int64
+		}
+		q := t.db.NewSelect().Table("holding_counts").Column("kind", "slot", "rows_counted").Where("name = ?", held)
+		if t.dialect == "postgres" {
+			q = q.For("UPDATE") // so that nobody counts in between
+		}
+		if err := q.Scan(ctx, &rows); err != nil {
+			return err
+		}
+		left := map[string]int64{}
+		for _, r := range rows {
+			left[r.Kind] += r.RowsCounted
+		}
+		for _, r := range rows {
+			if left[r.Kind] != 0 {
+				continue
+			}
+			if _, err := t.db.NewRaw("DELETE FROM holding_counts WHERE kind = ? AND name = ? AND slot = ?", r.Kind, held, r.Slot).Exec(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // forgetManager takes the person from those whose manager it was.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,6 +38,31 @@ func Browser(t testing.TB) context.Context {
 	return limited
 }
 
+// SignIn signs in as the one person in a browser and clicks Allow or Deny, which
+// is a selector, and waits for what comes then. It opens an address before, where
+// there is one.
+func SignIn(browser context.Context, at, button string) error {
+	steps := []chromedp.Action[chromedp.Void]{visible("#sign-in"), chromedp.SendKeys("#username", Username), chromedp.SendKeys("#password", Password), chromedp.Click("#sign-in"),
+		visible(button), chromedp.Click(button), visible("#done, #failed")}
+	if at != "" {
+		steps = append([]chromedp.Action[chromedp.Void]{chromedp.Navigate(at)}, steps...)
+	}
+	return chromedp.Do(browser, steps...)
+}
+
+// visible waits for what is to be seen, anew where the page ends the wait by
+// giving way to the next.
+func visible(selector string) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
+		for {
+			err := chromedp.Do(ctx, chromedp.WaitVisible(selector))
+			if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "navigated or closed") {
+				return err
+			}
+		}
+	})
+}
+
 // Consent opens an authorization URL, signs in as the one person, and clicks
 // Allow or Deny. It returns where the browser then is, and what it shows.
 func Consent(t testing.TB, browser context.Context, at string, allow bool) (url, text string) {
@@ -45,12 +71,7 @@ func Consent(t testing.TB, browser context.Context, at string, allow bool) (url,
 	if allow {
 		button = "#allow"
 	}
-	err := chromedp.Do(browser,
-		chromedp.Navigate(at),
-		chromedp.WaitVisible("#sign-in"),
-		chromedp.SendKeys("#username", Username), chromedp.SendKeys("#password", Password), chromedp.Click("#sign-in"),
-		chromedp.WaitVisible(button), chromedp.Click(button),
-		chromedp.WaitVisible("#done, #failed"))
+	err := SignIn(browser, at, button)
 	if err == nil {
 		url, err = chromedp.Run(browser, chromedp.Location())
 	}
