@@ -75,7 +75,7 @@ func (v managed) field(of string, f Field) Field {
 	name := of + "-" + f.Name // the page has several forms
 	if v.Of == of {
 		f.Problem = v.wrong(f.Name)
-		if f.Type != "password" {
+		if !f.secret() {
 			f.Value = v.Typed[name]
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/access"
@@ -95,7 +96,23 @@ func cameFrom(r *http.Request) string {
 	if err != nil || u.Host != r.Host {
 		return Path
 	}
-	return access.Next(u.RequestURI())
+	return access.Next(pageOf(u))
+}
+
+// pageOf is the page to go back to from an address. A page that an action answered
+// with has the action's, which can't be opened; the page above it can, with the
+// same query.
+func pageOf(u *url.URL) string {
+	for at := u.EscapedPath(); at != ""; at = at[:strings.LastIndexByte(at, '/')] {
+		page, err := url.ParseRequestURI(at)
+		if err != nil {
+			break
+		}
+		if page.RawQuery = u.RawQuery; isPage(page) {
+			return page.RequestURI()
+		}
+	}
+	return Path
 }
 
 // way is what a page says that is before the console.

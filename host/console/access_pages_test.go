@@ -19,6 +19,12 @@ func TestWhatIsSentAfterASessionHasEndedIsToldNotToBeDone(t *testing.T) {
 		"one of elsewhere leads home":     {"POST", "/console/apps/acme/schedule", "http://evil.test/console/apps", "/console"},
 		"one of no page leads home":       {"POST", "/console/apps/acme/schedule", "", "/console"},
 		"one of a page of ours elsewhere": {"POST", "/console/apps/acme/schedule", "http://provost.test/api/docs", "/console"},
+		"a page of an action leads above": {"POST", "/console/credentials/Mine/rotate", "http://provost.test/console/credentials/Mine/rotate", "/console/credentials/Mine"},
+		"to where its form is open":       {"POST", "/console/credentials/A%2FB/change?change", "http://provost.test/console/credentials/A%2FB/change?change", "/console/credentials/A%2FB?change"},
+		"in the wizard, too":              {"POST", "/console/apps/acme/wizard/credential/new?new=jwt", "http://provost.test/console/apps/acme/wizard/credential/new?new=jwt", "/console/apps/acme/wizard/credential?new=jwt"},
+		"a step is a page of its own":     {"POST", "/console/apps/acme/wizard/app", "http://provost.test/console/apps/acme/wizard/app", "/console/apps/acme/wizard/app"},
+		"an action is nobody's page":      {"POST", "/console/people/import", "http://provost.test/console/people/import", "/console/people"},
+		"one without a page leads home":   {"POST", "/console/sign-out", "http://provost.test/console/nowhere/at-all", "/console"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := httptest.NewRequest(one.method, "http://provost.test"+one.target, nil)
@@ -32,6 +38,7 @@ func TestWhatIsSentAfterASessionHasEndedIsToldNotToBeDone(t *testing.T) {
 			sent := one.method == http.MethodPost
 			require.Equal(t, sent, to.Query().Get("sent") == "no", "who signs in is told")
 			require.Equal(t, sent, strings.Contains(w.Header().Get("Set-Cookie"), flashCookie), "and the page after it tells, too")
+			require.Equal(t, sent, strings.Contains(w.Header().Get("Set-Cookie"), "Max-Age=900;"), "though to sign in takes a while")
 		})
 	}
 	t.Run("what is live stays where it is", func(t *testing.T) {

@@ -100,6 +100,9 @@ type Field struct {
 	Options []Option
 	// Lines make it a text of several lines.
 	Lines int
+	// Secret: what is typed is one; so it is with the type password, and of a one-time
+	// code.
+	Secret bool
 	// Off: it is shown and can't be changed here.
 	Off bool
 	// Autocomplete is as in HTML; off where it is empty.
@@ -122,9 +125,19 @@ func (f Field) described() string {
 	}
 }
 
-// aria are the attributes that say of a field what its problem and its hint are.
-func (f Field) aria() templ.Attributes {
+// secret tells whether what is typed is one. Of several lines it has no type that
+// says so.
+func (f Field) secret() bool {
+	return f.Secret || f.Type == "password" || f.Autocomplete == "one-time-code"
+}
+
+// attributes say of a field what its problem and its hint are, and that it is a
+// secret: that the browser neither keeps nor has looked at by who checks spelling.
+func (f Field) attributes() templ.Attributes {
 	a := templ.Attributes{}
+	if f.secret() {
+		a["data-secret"], a["spellcheck"] = true, "false"
+	}
 	if f.Problem != "" {
 		a["aria-invalid"] = "true"
 	}

@@ -26,6 +26,10 @@ type Flash struct {
 
 const flashCookie = "provost_flash"
 
+// flashLasts is how long one waits for its page, in seconds; againLasts where the
+// reader has to sign in before, be it elsewhere.
+const flashLasts, againLasts = 60, 15 * 60
+
 // longestFlash is the most letters of one: a cookie holds no more than 4 KB.
 const longestFlash = 700
 
@@ -43,7 +47,11 @@ func setFlash(w http.ResponseWriter, r *http.Request, f Flash) {
 	if err != nil { // strings can be written
 		return
 	}
-	http.SetCookie(w, &http.Cookie{Name: flashCookie, Value: base64.RawURLEncoding.EncodeToString(text), Path: Path, MaxAge: 60,
+	lasts := flashLasts
+	if f.Again {
+		lasts = againLasts
+	}
+	http.SetCookie(w, &http.Cookie{Name: flashCookie, Value: base64.RawURLEncoding.EncodeToString(text), Path: Path, MaxAge: lasts,
 		HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteLaxMode})
 }
 

@@ -18,8 +18,9 @@ import (
 type home struct {
 	Stopped []stopped
 	Needs   []need
-	// More counts approvals beyond those that are shown.
-	More int
+	// More counts approvals beyond those that are shown; those are the fewest where
+	// not all were counted.
+	More api.Count
 	Apps []appRow
 	Day  day
 	// AnyPeople: somebody is here. It is asked where there is no app yet.
@@ -98,21 +99,22 @@ func (c *console) homeOf(ctx context.Context) (h home, err error) {
 
 // approvalNeeds are the first requests that wait for who looks, and how many
 // more there are.
-func (c *console) approvalNeeds(ctx context.Context) ([]need, int, error) {
+func (c *console) approvalNeeds(ctx context.Context) (needs []need, more api.Count, err error) {
 	in, err := c.inbox(ctx, api.Paging{Limit: mostApprovals})
 	if err != nil {
-		return nil, 0, err
+		return nil, more, err
 	}
 	apps, err := c.labels(ctx)
 	if err != nil {
-		return nil, 0, err
+		return nil, more, err
 	}
-	var needs []need
 	for _, r := range in.Requests {
 		needs = append(needs, need{Tone: "warn", Kind: "Approval", Text: whatIsAsked(r, apps.of(r.AppName)), Sub: r.Reason, Since: r.CreatedDate,
 			Do: requestPath(r), Label: "Look", Approval: r})
 	}
-	return needs, int(in.Waiting.N) - len(needs), nil
+	more = in.Waiting
+	more.N -= int64(len(needs))
+	return needs, more, nil
 }
 
 // add tells of what has no rows of its own.
@@ -175,7 +177,15 @@ func (h *home) label(app string) string {
 	return app
 }
 
-func (h *home) count() int { return len(h.Stopped) + len(h.Needs) + h.More }
+func (h *home) count() int { return len(h.Stopped) + len(h.Needs) + int(h.More.N) }
+
+// moreApprovals counts those that are not shown.
+func moreApprovals(n api.Count) string {
+	if n.More {
+		return "More than " + count(n.N, "more approval", "")
+	}
+	return count(n.N, "more approval", "")
+}
 
 // peopleFirst is the way to the people, for one who has no app yet.
 func peopleFirst(h home) string {
@@ -186,13 +196,15 @@ func peopleFirst(h home) string {
 }
 
 func homeTitle(h home) string {
-	switch n := h.count(); n {
-	case 0:
+	switch n := h.count(); {
+	case h.More.More:
+		return "More than " + number(n) + " things need a person"
+	case n == 0:
 		if len(h.Apps) == 0 && h.Day.none() {
 			return "Welcome"
 		}
 		return "Nothing needs a person"
-	case 1:
+	case n == 1:
 		return "One thing needs a person"
 	default:
 		return inWords(n) + " things need a person"

@@ -30,8 +30,10 @@ type reviewView struct {
 	Gone        []*host.UserProvAccount
 	Missing     []*host.User
 	Following   *api.Following
-	// Op is of which operation only, "" for all; only with Show "following".
-	Op host.Operation
+	// Op is of which operation only, "" for all, and Policy what the app allows; only
+	// with Show "following".
+	Op     host.Operation
+	Policy host.ReconcilePolicy
 	// At is the page that the review stands on, Next the address of the page after,
 	// "" for none; First of the first.
 	At, Next, First string
@@ -86,9 +88,14 @@ func (c *console) review(r *http.Request, run *host.UserProvisioningRequest, app
 		if after != "" {
 			v.First = v.followingPath(v.Op)
 		}
-		if v.Following, err = c.Service.Following(ctx, run.Id, v.Op, after, reviewRows); err == nil {
-			next = v.Following.After
+		one, err := c.Service.App(ctx, run.AppName)
+		if err != nil {
+			return v, err
 		}
+		if v.Following, err = c.Service.Following(ctx, run.Id, v.Op, after, reviewRows); err != nil {
+			return v, err
+		}
+		v.Policy, next = one.Config.Reconcile, v.Following.After
 	default:
 		v.Rows, err = c.staged(ctx, run.Id, v.Show, v.Query, number)
 		if n := len(v.Rows); n == reviewRows {
@@ -133,6 +140,19 @@ func (v reviewView) partPath(show string) string { return v.At + "?show=" + show
 
 // followingOps are what may follow for an account.
 var followingOps = []host.Operation{host.Create, host.Update, host.Deactivate, host.Delete}
+
+// mayFollow tells whether an operation is one that a policy has.
+func mayFollow(p host.ReconcilePolicy, op host.Operation) bool {
+	switch op {
+	case host.Create:
+		return p.Missing == "create"
+	case host.Update:
+		return p.Drift == "update"
+	default:
+		word := lower(string(op))
+		return p.Orphaned == word || p.Unassigned == word
+	}
+}
 
 // followingPath leads to what would follow, only of an operation where that is not
 // "".

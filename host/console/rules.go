@@ -4,7 +4,10 @@ import (
 	"context"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
+	"sync"
 
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/access"
@@ -215,6 +218,27 @@ func (c *console) pages() map[string]handler {
 	maps.Copy(pages, c.wizardPages())
 	maps.Copy(pages, c.reviewPages())
 	return pages
+}
+
+// routes finds the route of an address.
+var routes = sync.OnceValue(func() *http.ServeMux {
+	mux := http.NewServeMux()
+	for _, rule := range Rules {
+		mux.Handle(rule.Route, http.NotFoundHandler())
+	}
+	return mux
+})
+
+// isPage tells whether an address is a page's, and not an action's alone: the GET
+// of /people/{id} is none of /people/found.
+func isPage(u *url.URL) bool {
+	routeOf := func(method string) string {
+		_, route := routes().Handler(&http.Request{Method: method, URL: u})
+		return route
+	}
+	page := routeOf(http.MethodGet)
+	action, acts := strings.CutPrefix(routeOf(http.MethodPost), http.MethodPost)
+	return page != "" && (!acts || page == http.MethodGet+action)
 }
 
 // mayOpen tells whether who looks may have a page, be it for a single app.

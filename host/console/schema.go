@@ -99,6 +99,19 @@ func (p property) kind() kind {
 	}
 }
 
+// secret tells whether it is one, or has one within.
+func (p property) secret() bool {
+	if p.WriteOnly || p.Format == "password" || p.Items != nil && readProperty(p.Items).secret() {
+		return true
+	}
+	for _, inner := range p.Properties {
+		if readProperty(inner).secret() {
+			return true
+		}
+	}
+	return false
+}
+
 // schemaFields makes the inputs of a schema with the values that there are. The
 // names of the inputs begin with prefix and a dot.
 func schemaFields(schema any, values map[string]any, prefix string) []schemaField {
@@ -156,8 +169,10 @@ func fieldOf(key string, p property, required bool, value any, prefix string, de
 	case kindInteger, kindNumber:
 		f.Type = "number"
 	case kindList:
+		f.Secret = p.secret()
 		f.Lines, f.Hint = 3, strings.TrimSpace(f.Hint+" One a line.")
 	case kindJSON:
+		f.Secret = p.secret()
 		f.Lines, f.Hint = 3, strings.TrimSpace(f.Hint+" Written as JSON.")
 	}
 	if value != nil {

@@ -336,7 +336,7 @@ func wizardCredential(v credentialsView) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = kindForm(wizardPath(v.App, v.At)+"/new", v.New, v.Fields, "Store it", "").Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = kindForm(wizardPath(v.App, v.At)+"/new?new="+v.New.Name, v.New, v.Fields, "Store it", "").Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

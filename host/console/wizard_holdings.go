@@ -11,23 +11,24 @@ import (
 // mostOffered bounds the profiles, and the permission sets, that are offered.
 const mostOffered = 24
 
-// offeredOf are the holdings to offer, those that most people have, and what of
-// chosen is not among them.
-func offeredOf(list []api.Holding, chosen []string) (offered []api.Holding, others []string) {
+// offeredOf are the holdings to offer, those that most people have, how many more
+// somebody has, and what of chosen is not among those offered.
+func offeredOf(list []api.Holding, chosen []string) (offered []api.Holding, more int, others []string) {
 	for _, h := range list {
 		if h.Users > 0 {
 			offered = append(offered, h)
 		}
 	}
 	slices.SortStableFunc(offered, func(a, b api.Holding) int { return cmp.Compare(b.Users, a.Users) })
-	offered = offered[:min(len(offered), mostOffered)]
+	more = max(0, len(offered)-mostOffered)
+	offered = offered[:len(offered)-more]
 	slices.SortFunc(offered, func(a, b api.Holding) int { return cmp.Compare(a.Name, b.Name) })
 	for _, name := range chosen {
 		if !slices.ContainsFunc(offered, func(h api.Holding) bool { return h.Name == name }) {
 			others = append(others, name)
 		}
 	}
-	return offered, others
+	return offered, more, others
 }
 
 // nobodyHas says of which of some names nobody is, for who mistyped one.

@@ -20,8 +20,9 @@ func Wrapped(s string) templ.Component {
 }
 
 // breaks are the signs after which a text may be broken; one at its end is left
-// alone. None of them is part of an escape.
-var breaks = regexp.MustCompile(`[@._:/=\]]\b`)
+// alone. None of them is part of an escape. A _ counts as a letter, so that no word
+// begins after it.
+var breaks = regexp.MustCompile(`[@.:/=\]]\b|_+\B`)
 
 var (
 	// duration and share are words of their own: an address may have the like in it.

@@ -15,6 +15,8 @@ func TestALongTextIsBrokenAfterItsSigns(t *testing.T) {
 		"emails[work].value":   "emails[work].<wbr>value",
 		"<b>&\"@x":             "&lt;b&gt;&amp;&#34;@<wbr>x",
 		"ends.":                "ends.",
+		"Acme_SCIM":            "Acme_<wbr>SCIM",
+		"ends_":                "ends_",
 		"<img src=x onerror=1": "&lt;img src=<wbr>x onerror=<wbr>1",
 	} {
 		var b strings.Builder

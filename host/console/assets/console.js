@@ -81,9 +81,10 @@ addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").
 
 // What is sent after the session has ended is not done. It is kept in this tab
 // until the next page, and where that says so ([data-again]) it is put back into
-// its form, for who sent it. Secrets and files are not kept.
+// its form, for who sent it. Secrets and files are not kept; a secret of several
+// lines has no type that says so, but [data-secret].
 const whoLooks = () => document.querySelector(".map .end a")?.textContent;
-const isSecret = (el) => el.type === "password" || el.type === "hidden" || el.type === "file" || el.name.startsWith("in.");
+const isSecret = (el) => el.type === "password" || el.hasAttribute("data-secret") || el.type === "hidden" || el.type === "file" || el.name.startsWith("in.");
 document.addEventListener("submit", (e) => {
   const form = e.target;
   if (form.method !== "post" || !form.closest("main.page")) return;
@@ -95,7 +96,8 @@ function putBack() {
   if (!document.querySelector("main.page")) return; // who signs in is on the way
   let sent = null;
   try { sent = JSON.parse(sessionStorage.getItem("sent")); sessionStorage.removeItem("sent"); } catch { return; }
-  if (!sent || !document.querySelector("[data-again]") || sent.page !== location.pathname || sent.who !== whoLooks()) return;
+  if (!sent || !document.querySelector("[data-again]") || sent.who !== whoLooks()) return;
+  if (!`${sent.page}/`.startsWith(`${location.pathname}/`)) return; // an action's answer can't be opened: one comes back to the page above it
   const form = [...document.forms].find((f) => f.getAttribute("action") === sent.to);
   const left = [...(form?.elements ?? [])].filter((el) => el.name && !isSecret(el));
   for (const [name, choice, checked, value] of sent.fields) {
