@@ -25,9 +25,9 @@ func (p *Page) Resolve(c huma.Context) []error {
 // Paged is a part of the query of each listing that has an order and cursors.
 type Paged struct {
 	Page
-	Sort   string `query:"sort" maxLength:"64" doc:"One of the listing's sorts, with - before it for the other way; without one, in the order in which the rows were made" example:"-number"`
+	Sort   string `query:"sort" maxLength:"64" doc:"One of the listing's sorts, with - before it for the other way; without one, in the order in which the rows were made; so does a search come that finds more than can be sorted" example:"-number"`
 	Cursor string `query:"cursor" maxLength:"2048" doc:"Where the page before ended: from its header Link (rel=next)"`
-	Count  bool   `query:"count" doc:"Say in the header Total-Count how many there are, 10000+ for more than that"`
+	Count  bool   `query:"count" doc:"Say in the header Total-Count how many there are; 10000+, or another number with +, for more than were counted"`
 }
 
 func (p *Paged) paging() Paging { return Paging{Sort: p.Sort, Cursor: p.Cursor, Limit: p.Limit} }
@@ -35,7 +35,7 @@ func (p *Paged) paging() Paging { return Paging{Sort: p.Sort, Cursor: p.Cursor, 
 // page is the answer of a listing.
 type page[T any] struct {
 	Link  string `header:"Link" doc:"The next page, as <…>; rel=\"next\"; nothing for the last"`
-	Total string `header:"Total-Count" doc:"With count: how many there are, 10000+ for more than that"`
+	Total string `header:"Total-Count" doc:"With count: how many there are; with + behind it, there are more"`
 	Body  T
 }
 

@@ -45,6 +45,8 @@ type listing[T any] struct {
 	sorts map[string]string
 	// times are the sorts that are of times.
 	times []string
+	// unsorted marks its cursors: see [place].
+	unsorted bool
 }
 
 // where is what rows are chosen by.
@@ -84,6 +86,8 @@ type place struct {
 	Sort  string `json:"s"`
 	Value string `json:"v,omitempty"`
 	Key   string `json:"k"`
+	// Unsorted: what is found is too much for Sort, and comes by its numbers.
+	Unsorted bool `json:"u,omitempty"`
 }
 
 // query is what reads columns of so many rows from where a page begins.
@@ -133,7 +137,7 @@ var listed func(ctx context.Context, t *Tx, query string, args []any)
 
 // after is the cursor of what comes after a row.
 func (l *listing[T]) after(ctx context.Context, t *Tx, sort string, row *T) (string, error) {
-	at := place{Sort: sort, Key: l.keyOf(row)}
+	at := place{Sort: sort, Key: l.keyOf(row), Unsorted: l.unsorted}
 	if expression := l.sorts[strings.TrimPrefix(sort, "-")]; expression != "" {
 		alias, key, _ := strings.Cut(l.key, ".")
 		// As the database writes it: it has a way of its own with letters' cases.

@@ -23,8 +23,8 @@ type bounds struct {
 	// searched is how many of the index it looks at.
 	searched int
 	// matched is how many of the index it looks at for what is to be sorted, and
-	// sorted how many of them it sorts. Of more the walk's are listed, page by page,
-	// and pages are short.
+	// sorted how many of them it sorts. More come by their numbers, or, where the
+	// first pages were sorted, as the walk finds them, and pages are short.
 	matched, sorted int
 }
 
@@ -86,11 +86,15 @@ func (s search) has(text string, seen []int) bool {
 }
 
 // byNumber is the listing in the order of the rows' numbers, as the index has
-// them.
+// them, whatever sort was asked for.
 func byNumber[T any](l *listing[T], numberOf func(*T) int64) *listing[T] {
 	by := *l
 	alias, _, _ := strings.Cut(l.key, ".")
 	by.key, by.numbered, by.keyOf = alias+".number", true, func(row *T) string { return strconv.FormatInt(numberOf(row), 10) }
+	by.sorts = make(map[string]string, len(l.sorts))
+	for name := range l.sorts {
+		by.sorts[name] = ""
+	}
 	return &by
 }
 
@@ -104,8 +108,8 @@ func find[T any](ctx context.Context, t *Tx, l *listing[T], w where, p Page, s s
 		return nil, "", err // signs only
 	}
 	sorted := l.sorts[strings.TrimPrefix(from.Sort, "-")] != ""
-	if !sorted {
-		l = byNumber(l, numberOf)
+	if !sorted || from.Unsorted {
+		return findByNumber(ctx, t, l, w, p, s, numberOf, from)
 	}
 	walked, err := walk(ctx, t, l, w, p, s, p.Limit+1)
 	if err != nil {
@@ -114,19 +118,30 @@ func find[T any](ctx context.Context, t *Tx, l *listing[T], w where, p Page, s s
 	if walked.whole {
 		return pageOf(ctx, t, l, walked, p, from.Sort, numberOf)
 	}
-	if !sorted {
-		found, err := searchIndex(ctx, t, l, w, p, s.seldom(walked), p.Limit+1)
-		if err != nil {
-			return nil, "", err
-		}
-		return pageOf(ctx, t, l, found, p, from.Sort, numberOf)
-	}
 	found, all, err := searchSorted(ctx, t, l, w, p, s.seldom(walked))
+	switch {
+	case err != nil:
+		return nil, "", err
+	case all:
+		return pageOf(ctx, t, l, found, p, from.Sort, numberOf)
+	case p.Cursor == "": // too many to sort
+		from.Unsorted = true
+		return findByNumber(ctx, t, l, w, p, s, numberOf, from)
+	default:
+		return pageOf(ctx, t, l, walked, p, from.Sort, numberOf)
+	}
+}
+
+// findByNumber lists what is searched for by the numbers of the rows.
+func findByNumber[T any](ctx context.Context, t *Tx, l *listing[T], w where, p Page, s search, numberOf func(*T) int64, from place) ([]*T, string, error) {
+	l = byNumber(l, numberOf)
+	l.unsorted = from.Unsorted
+	found, err := walk(ctx, t, l, w, p, s, p.Limit+1)
+	if err == nil && !found.whole {
+		found, err = searchIndex(ctx, t, l, w, p, s.seldom(found), p.Limit+1)
+	}
 	if err != nil {
 		return nil, "", err
-	}
-	if !all { // too many to sort: as far as the walk has come
-		return pageOf(ctx, t, l, walked, p, from.Sort, numberOf)
 	}
 	return pageOf(ctx, t, l, found, p, from.Sort, numberOf)
 }
