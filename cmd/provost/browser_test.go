@@ -80,9 +80,12 @@ func (r *reader) misses(path string) {
 // open goes to a page of the console and waits until its scripts have run.
 func (r *reader) open(path string) {
 	r.t.Helper()
-	err := chromedp.Do(r.ctx, chromedp.Navigate(r.url+path))
-	if err != nil && strings.Contains(err.Error(), "ERR_ABORTED") { // the page before was on its way to another
+	var err error
+	for range 10 {
 		err = chromedp.Do(r.ctx, chromedp.Navigate(r.url+path))
+		if err == nil || !strings.Contains(err.Error(), "ERR_ABORTED") { // the page before was on its way to another
+			break
+		}
 	}
 	require.NoError(r.t, err)
 	r.do(chromedp.WaitReady("#content"))

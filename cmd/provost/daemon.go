@@ -191,6 +191,7 @@ func (d *daemon) start(ctx context.Context) error {
 	d.every(ctx, 2*time.Second, "apps that go live after the wizard", d.finishWizards)
 	d.every(ctx, time.Second, "what changes, for those who listen", d.events.Poll)
 	d.every(ctx, resealEvery, "secrets that are sealed with an old key", d.reseal)
+	d.every(ctx, time.Minute, "counts that are kept", d.store.FoldCounts)
 	return nil
 }
 

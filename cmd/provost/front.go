@@ -158,6 +158,7 @@ func (f *fronts) stop(ctx context.Context) {
 func (d *daemon) fromOutside() http.Handler {
 	mux, all := http.NewServeMux(), d.handler()
 	mux.Handle("/", d.identified(all))
+	mux.Handle("GET /console/assets/", all) // anybody's, and kept by caches, so that no session's secret may come with them
 	mux.Handle("GET "+api.CallbackPath, all)
 	mux.HandleFunc("POST "+api.BackupPath, onSocketOnly)
 	return access.Secured(d.gate, http.NewCrossOriginProtection().Handler(mux))

@@ -35,6 +35,7 @@ type Tx interface {
 	// APIToken finds one by id or prefix.
 	APIToken(ctx context.Context, idOrPrefix string) (*APIToken, error)
 	InsertAPIToken(ctx context.Context, t *APIToken) error
+	DeleteAPITokensOf(ctx context.Context, administratorOrSession string) error
 	// DeleteAPIToken drops those that were made with it, too.
 	DeleteAPIToken(ctx context.Context, id string) error
 	// TellAPITokens notes what a provider says of a person on the person's tokens.

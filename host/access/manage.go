@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"image/png"
 	"net/http"
@@ -70,8 +71,8 @@ func (g *Gate) DeleteAdministrator(ctx context.Context, idOrName string) error {
 }
 
 // ResetPassword gives a local administrator another password. All sessions end,
-// and one-time codes are not asked for any more: their secret is sealed with the
-// password.
+// and the administrator's tokens; and one-time codes are not asked for any more:
+// their secret is sealed with the password.
 func (g *Gate) ResetPassword(ctx context.Context, idOrName, password string) error {
 	if err := checkNewPassword(idOrName, password); err != nil {
 		return err
@@ -85,7 +86,7 @@ func (g *Gate) ResetPassword(ctx context.Context, idOrName, password string) err
 		if err := tx.UpdateAdministrator(ctx, a); err != nil {
 			return err
 		}
-		return g.endSessionsOf(ctx, tx, a.Id)
+		return errors.Join(tx.DeleteAPITokensOf(ctx, a.Id), g.endSessionsOf(ctx, tx, a.Id))
 	})
 }
 
@@ -280,10 +281,20 @@ type TokenSpec struct {
 // mostTokens is how many a person may have.
 const mostTokens = 100
 
-// CreateToken makes a token for the host, which outlasts who makes it. The text
-// is shown this once.
+// CreateToken makes a token for the host, which outlasts who makes it, but not a
+// person's token that it is made with. The text is shown this once.
 func (g *Gate) CreateToken(ctx context.Context, spec TokenSpec) (*APIToken, string, error) {
-	return g.newToken(ctx, spec, func(Tx, *APIToken) error { return nil })
+	me := SubjectOf(ctx)
+	return g.newToken(ctx, spec, func(tx Tx, t *APIToken) error {
+		if !me.isPerson() || me.TokenId == "" {
+			return nil
+		}
+		parent, err := tx.APIToken(ctx, me.TokenId)
+		if err != nil {
+			return err
+		}
+		return lastsWith(parent, t)
+	})
 }
 
 // CreateOwnToken makes a token of the person who asks, which may no more than
@@ -300,7 +311,7 @@ func (g *Gate) CreateOwnToken(ctx context.Context, spec TokenSpec) (*APIToken, s
 			if err != nil {
 				return err
 			}
-			t.Identity, t.ToldDate = session.Identity, &session.CreatedDate
+			t.Identity, t.ToldDate, t.SessionId = session.Identity, &session.CreatedDate, session.Id
 		} else {
 			parent, err := tx.APIToken(ctx, me.TokenId)
 			if err != nil {
@@ -309,20 +320,29 @@ func (g *Gate) CreateOwnToken(ctx context.Context, spec TokenSpec) (*APIToken, s
 			if parent.ParentId != "" {
 				return host.Errorf(host.PermissionDenied, "a token that was made with a token makes none; use the one that it was made with")
 			}
-			if t.ExpiresDate.After(parent.ExpiresDate) {
-				return &host.Error{Code: host.InvalidInput, Field: "until", Message: "it can't last longer than the token that it is made with: " + parent.ExpiresDate.Format(time.RFC3339)}
+			if err := lastsWith(parent, t); err != nil {
+				return err
 			}
-			t.Identity, t.ToldDate, t.ParentId = parent.Identity, parent.ToldDate, parent.Id
+			t.Identity, t.ToldDate, t.SessionId, t.ParentId = parent.Identity, parent.ToldDate, parent.SessionId, parent.Id
 		}
 		list, err := tx.APITokens(ctx)
 		if err != nil {
 			return err
 		}
-		if own := ownTokens(list, me); len(own) >= mostTokens {
-			return host.Errorf(host.Conflict, "you have %d tokens already; revoke some", len(own))
+		lasting := slices.DeleteFunc(ownTokens(list, me), func(t *APIToken) bool { return !g.Now().Before(t.ExpiresDate) })
+		if len(lasting) >= mostTokens {
+			return host.Errorf(host.Conflict, "you have %d tokens already; revoke some", len(lasting))
 		}
 		return nil
 	})
+}
+
+// lastsWith refuses a token that would outlast the one that it is made with.
+func lastsWith(parent, t *APIToken) error {
+	if t.ExpiresDate.After(parent.ExpiresDate) {
+		return &host.Error{Code: host.InvalidInput, Field: "until", Message: "it can't last longer than the token that it is made with: " + parent.ExpiresDate.Format(time.RFC3339)}
+	}
+	return nil
 }
 
 // isPerson tells whether it is a person who asks, or a token of one.
@@ -332,6 +352,12 @@ func (s *Subject) isPerson() bool {
 
 func ownTokens(list []*APIToken, me *Subject) []*APIToken {
 	return slices.DeleteFunc(slices.Clone(list), func(t *APIToken) bool { return !t.IsSet() || !me.Owns(t.Identity) })
+}
+
+// revocable are those of a person's tokens that who asks may revoke: all of them,
+// or, with a token, it and those that were made with it.
+func revocable(list []*APIToken, me *Subject) []*APIToken {
+	return slices.DeleteFunc(ownTokens(list, me), func(t *APIToken) bool { return me.TokenId != "" && t.Id != me.TokenId && t.ParentId != me.TokenId })
 }
 
 // newToken makes a token; of says whose it is.
@@ -389,13 +415,28 @@ func daysOf(d time.Duration) string {
 	return d.String()
 }
 
+// Bounds of the apps of a right: how many, and the bytes of each name.
+const (
+	mostApps   = 1000
+	longestApp = 200
+)
+
 // checkRight refuses what is no right.
 func checkRight(g Right) error {
 	role, ok := RoleNamed(g.Role)
-	for _, p := range g.Permissions {
-		if !IsPermission(p) {
-			return fmt.Errorf("there is no permission %q", p)
+	for i, p := range g.Permissions {
+		switch {
+		case !IsPermission(p):
+			return fmt.Errorf("there is no permission %.60q", p)
+		case slices.Contains(g.Permissions[:i], p):
+			return fmt.Errorf("the permission %q stands there twice", p)
 		}
+	}
+	if len(g.Apps) > mostApps {
+		return fmt.Errorf("names more than %d apps", mostApps)
+	}
+	if i := slices.IndexFunc(g.Apps, func(app string) bool { return app == "" || len(app) > longestApp }); i >= 0 {
+		return fmt.Errorf("there is no app %.60q", g.Apps[i])
 	}
 	switch {
 	case g.Role != "" && !ok:
@@ -429,12 +470,15 @@ func (g *Gate) OwnTokens(ctx context.Context) ([]*APIToken, error) {
 // were made with it; with own only one of the person who asks.
 func (g *Gate) RevokeToken(ctx context.Context, name string, own bool) error {
 	return g.Store.Update(ctx, func(tx Tx) error {
+		if err := tx.LockAccess(ctx); err != nil { // nobody makes another with it meanwhile
+			return err
+		}
 		list, err := tx.APITokens(ctx)
 		if err != nil {
 			return err
 		}
 		if own {
-			list = ownTokens(list, SubjectOf(ctx))
+			list = revocable(list, SubjectOf(ctx))
 		}
 		is := func(t *APIToken) bool { return t.Id == name || t.Prefix == strings.TrimPrefix(name, tokenStart) }
 		i := slices.IndexFunc(list, is)
@@ -469,7 +513,8 @@ func (g *Gate) Sessions(ctx context.Context, own bool) (list []*Session, err err
 	}), err
 }
 
-// EndSession ends a session: one's own, or with ManageAccess anybody's.
+// EndSession ends a session: one's own, which a token of one can't, or with
+// ManageAccess anybody's.
 func (g *Gate) EndSession(ctx context.Context, id string) error {
 	me := SubjectOf(ctx)
 	return g.Store.Update(ctx, func(tx Tx) error {
@@ -478,7 +523,7 @@ func (g *Gate) EndSession(ctx context.Context, id string) error {
 			return err
 		}
 		i := slices.IndexFunc(list, func(s *Session) bool { return s.Id == id })
-		if i < 0 || me == nil || !me.MayAt(ManageAccess, "") && !me.Owns(list[i].Identity) {
+		if i < 0 || me == nil || !me.MayAt(ManageAccess, "") && (me.TokenId != "" || !me.Owns(list[i].Identity)) {
 			return host.Errorf(host.NotFound, "there is no session %q", id)
 		}
 		return g.endSession(ctx, tx, list[i], "")

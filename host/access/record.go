@@ -50,6 +50,9 @@ type APIToken struct {
 	ToldDate *time.Time `json:"-"`
 	// ParentId is the token that it was made with, and ends with; empty for none.
 	ParentId string `json:"parentId,omitempty" doc:"Of the token that it was made with, and ends with"`
+	// SessionId is of the session that it, or the token that it was made with, was
+	// made in; empty for none.
+	SessionId string `json:"-"`
 	// Prefix is the part of the token that it is found by, and known by to people.
 	Prefix string `json:"prefix"`
 	// Digest is the SHA-256, in hex, of the rest.

@@ -90,12 +90,13 @@ func (g *Gate) bySession(w http.ResponseWriter, r *http.Request) (s *Subject, er
 	if r.Method != http.MethodGet {
 		return s, nil
 	}
-	switch due := now.Sub(session.RenewedDate) >= g.settings.Load().Renew || session.Might != mightOf(s.Rights); {
-	case stands == present && due:
+	age := now.Sub(session.RenewedDate)
+	due := age >= g.settings.Load().Renew || age > grace && session.Might != mightOf(s.Rights)
+	// Where the answer that brought the next was lost there comes another: whoever
+	// has that one has stolen it.
+	lost := stands == former && session.SeenDate == nil && age > grace
+	if stands == present && due || lost {
 		g.renew(w, r, session, handle, secret, s.Rights)
-	case stands == former && session.SeenDate == nil && now.Sub(session.RenewedDate) > grace:
-		// The answer that brought it was lost.
-		g.setCookie(w, r, sessionCookie, cookieOf(handle, after(session.Seed, secret)), session.ExpiresDate.Sub(now))
 	}
 	return s, nil
 }
@@ -136,7 +137,7 @@ func (g *Gate) renew(w http.ResponseWriter, r *http.Request, session *Session, h
 	ctx, now, next := r.Context(), g.Now().UTC(), *session
 	next.Seed = newSecret()
 	fresh := after(next.Seed, secret)
-	next.Former, next.Digest, next.RenewedDate, next.SeenDate, next.Might = session.Digest, digest(fresh), now, nil, mightOf(rights)
+	next.Former, next.Digest, next.RenewedDate, next.SeenDate, next.Might = digest(secret), digest(fresh), now, nil, mightOf(rights)
 	if !isUnattended(r) {
 		next.LastDate = now
 	}
@@ -174,7 +175,7 @@ func (g *Gate) renewOwn(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// endStolen ends a session that two have.
+// endStolen ends a session that two have, with the tokens that were made in it.
 func (g *Gate) endStolen(r *http.Request, session *Session) error {
 	ctx := host.WithActor(r.Context(), host.Ourselves)
 	g.Logger.WarnContext(ctx, "a session has ended: somebody had a secret of it that was given up, so two had the session", "session", session.Id, "address", r.RemoteAddr)
@@ -182,6 +183,9 @@ func (g *Gate) endStolen(r *http.Request, session *Session) error {
 		if _, err := tx.Session(ctx, session.Id); host.CodeOf(err) == host.NotFound {
 			return nil
 		} else if err != nil {
+			return err
+		}
+		if err := tx.DeleteAPITokensOf(ctx, session.Id); err != nil {
 			return err
 		}
 		return g.endSession(ctx, tx, session, "a secret of it that was given up came back")

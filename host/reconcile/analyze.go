@@ -633,7 +633,7 @@ func (e *Engine) missed(ctx context.Context, r *host.UserProvisioningRequest, at
 	}
 	f := GoneOf(r)
 	f.After, _ = strconv.ParseInt(at, 10, 64) // "" at first
-	f.Limit = 4 * e.Batch // few of them are gone
+	f.Limit = 4 * e.Batch                     // few of them are gone
 	return e.Store.Update(ctx, func(tx Tx) error {
 		next, err := tx.NoteGone(ctx, f)
 		if err != nil {

@@ -50,6 +50,7 @@ ALTER TABLE api_tokens ADD COLUMN user_id TEXT NOT NULL DEFAULT '';
 ALTER TABLE api_tokens ADD COLUMN groups {json};
 ALTER TABLE api_tokens ADD COLUMN told_date {time};
 ALTER TABLE api_tokens ADD COLUMN parent_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE api_tokens ADD COLUMN session_id TEXT NOT NULL DEFAULT '';
 CREATE TABLE guesses (key TEXT PRIMARY KEY, failures {bigint} NOT NULL, until_date {time} NOT NULL, last_date {time} NOT NULL);
 CREATE INDEX guesses_by_date ON guesses (last_date)
 `
@@ -123,8 +124,11 @@ func (t *Tx) APIToken(ctx context.Context, idOrPrefix string) (*access.APIToken,
 	return a, notFound(t.one(ctx, a, "id = ? OR prefix = ?", idOrPrefix, idOrPrefix), "there is no such token")
 }
 
-// InsertAPIToken stores a new one.
+// InsertAPIToken stores a new one, and drops those that expired a month ago.
 func (t *Tx) InsertAPIToken(ctx context.Context, a *access.APIToken) error {
+	if _, err := t.exec(ctx, "DELETE FROM api_tokens WHERE expires_date < ?", a.CreatedDate.AddDate(0, -1, 0)); err != nil {
+		return err
+	}
 	_, err := t.db.NewInsert().Model(a).Exec(ctx)
 	return err
 }
@@ -132,6 +136,13 @@ func (t *Tx) InsertAPIToken(ctx context.Context, a *access.APIToken) error {
 // DeleteAPIToken takes one away, with those that were made with it.
 func (t *Tx) DeleteAPIToken(ctx context.Context, id string) error {
 	_, err := t.exec(ctx, "DELETE FROM api_tokens WHERE id = ? OR parent_id = ?", id, id)
+	return err
+}
+
+// DeleteAPITokensOf takes away those of an administrator, or that were made in a
+// session; both are named by their ids.
+func (t *Tx) DeleteAPITokensOf(ctx context.Context, id string) error {
+	_, err := t.exec(ctx, "DELETE FROM api_tokens WHERE administrator_id = ? OR session_id = ?", id, id)
 	return err
 }
 

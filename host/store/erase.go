@@ -71,6 +71,7 @@ func (t *Tx) Erase(ctx context.Context, u *host.User, actor string, now time.Tim
 		{"UPDATE authorizations SET principal = ? WHERE principal <> '' AND principal IN (?)", []any{erased, bun.List([]string{u.Username, u.Email})}},
 		{"UPDATE erasures SET actor = ? WHERE actor = ?", []any{erased, u.Username}},
 		{"DELETE FROM sessions WHERE user_id = ?", []any{u.Id}},
+		{"DELETE FROM api_tokens WHERE user_id = ?", []any{u.Id}},
 		{"DELETE FROM assignments WHERE user_id = ?", []any{u.Id}},
 		{"UPDATE assignments SET created_by = ? WHERE created_by = ?", []any{erased, u.Username}},
 		{"UPDATE api_tokens SET created_by = ? WHERE created_by = ?", []any{erased, u.Username}},
@@ -95,33 +96,7 @@ func (t *Tx) Erase(ctx context.Context, u *host.User, actor string, now time.Tim
 // forgetHoldings removes the counts of the profile and the permission sets that
 // nobody has now.
 func (t *Tx) forgetHoldings(ctx context.Context, u *host.User) error {
-	for _, held := range append([]string{u.Profile}, u.PermissionSets...) {
-		var rows []struct {
-			Kind        string
-			Slot        int64
-			RowsCounted int64
-		}
-		q := t.db.NewSelect().Table("holding_counts").Column("kind", "slot", "rows_counted").Where("name = ?", held)
-		if t.dialect == "postgres" {
-			q = q.For("UPDATE") // so that nobody counts in between
-		}
-		if err := q.Scan(ctx, &rows); err != nil {
-			return err
-		}
-		left := map[string]int64{}
-		for _, r := range rows {
-			left[r.Kind] += r.RowsCounted
-		}
-		for _, r := range rows {
-			if left[r.Kind] != 0 {
-				continue
-			}
-			if _, err := t.db.NewRaw("DELETE FROM holding_counts WHERE kind = ? AND name = ? AND slot = ?", r.Kind, held, r.Slot).Exec(ctx); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return t.foldHoldings(ctx, "name IN (?)", bun.List(append([]string{u.Profile}, u.PermissionSets...)))
 }
 
 // forgetManager takes the person from those whose manager it was.

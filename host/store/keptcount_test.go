@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/provosthq/provost/host"
 	"github.com/provosthq/provost/host/store"
@@ -19,6 +20,15 @@ func TestKeptCountsAreThoseOfTheRowsWhateverIsWritten(t *testing.T) {
 		random := rand.New(rand.NewPCG(1, 2))
 		states := []host.LinkState{host.Linked, host.Duplicate, host.Orphaned, host.Ignored}
 		for round := range 30 {
+			if round%7 == 3 { // by two machines at once
+				var folding errgroup.Group
+				folding.Go(func() error { return s.FoldCounts(ctx) })
+				folding.Go(func() error { return s.FoldCounts(ctx) })
+				require.NoError(t, folding.Wait())
+				var rows, names int
+				require.NoError(t, s.DB().QueryRowContext(ctx, "SELECT COUNT(*), COUNT(DISTINCT kind || name) FROM holding_counts").Scan(&rows, &names))
+				require.Equal(t, names, rows, "each is one row then")
+			}
 			require.NoError(t, s.Update(ctx, func(tx *store.Tx) error {
 				users, err := tx.Users(ctx, store.UserFilter{AfterId: fmt.Sprintf("user-%d", 1000000000+random.IntN(190)), Limit: 3})
 				if err != nil {
