@@ -59,7 +59,7 @@ func newAccountList(s *session) *cobra.Command {
 	cmd.Flags().StringVar(&user, "user", "", "only of this user")
 	cmd.Flags().StringVar(&state, "state", "", "linked, duplicate, orphaned or ignored")
 	cmd.Flags().BoolVar(&drifted, "drifted", false, "only those whose values are not as the mapping wants them")
-	cmd.Flags().StringVarP(&query, "query", "q", "", "part of an id, a username or an e-mail")
+	cmd.Flags().StringVarP(&query, "query", "q", "", "beginnings of words of an id, a username, a name or an e-mail")
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many (default all)")
 	return cmd
 }

@@ -36,18 +36,19 @@ rotation with --finish.`,
 			if (file == "") == !finish {
 				return host.Errorf(host.Usage, "give --secret-file with the new secret, or --finish")
 			}
-			main, err := s.fileHere()
-			if err != nil {
-				return err
-			}
 			name := args[0]
+			stored := api.Rotation{Field: field, Path: path, Force: force, Finish: finish}
+			if s.remote.address() != "" {
+				return rotateStored(cmd, s, name, stored, file)
+			}
+			main := configFile(s.config)
 			now, err := config.Load(main)
 			if err != nil {
 				return err
 			}
 			i := slices.IndexFunc(now.Credentials, func(c config.Credential) bool { return c.Name == name })
 			if i < 0 { // no file has it: the daemon may
-				return rotateStored(cmd, s, name, api.Rotation{Field: field, Path: path, Force: force, Finish: finish}, file)
+				return rotateStored(cmd, s, name, stored, file)
 			}
 			target := config.EntryFile(main, "credentials", name)
 			if in := now.DeclaredIn("credentials", name); !sameFile(in, target) {

@@ -28,7 +28,7 @@ type stagedFlags struct {
 func (f *stagedFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.state, "state", "", "only linked, duplicate, orphaned or ignored ones")
 	cmd.Flags().BoolVar(&f.drifted, "drifted", false, "only those whose values are not as the mapping wants them")
-	cmd.Flags().StringVarP(&f.query, "query", "q", "", "part of an id, a username or an e-mail, or all of one with * for anything")
+	cmd.Flags().StringVarP(&f.query, "query", "q", "", "how an id, a username or an e-mail begins, or all of one with * for anything")
 }
 
 func (f *stagedFlags) check() error {
@@ -216,6 +216,16 @@ func analyzedRun(ctx context.Context, t *store.Tx, id string) (*host.UserProvisi
 	return r, nil
 }
 
+// stagedBy chooses staged accounts by a query, to be looked at or decided about:
+// what is decided about is what was shown.
+func stagedBy(query string) (f host.StagingFilter) {
+	begins, _, pattern := strings.Cut(query, "*")
+	if f.Begins = begins; pattern {
+		f.Query = query
+	}
+	return f
+}
+
 func (s service) Staged(ctx context.Context, id string, f api.StagedFilter) (shown []*api.Staged, err error) {
 	err = s.store.View(ctx, func(t *store.Tx) error {
 		shown = nil
@@ -223,11 +233,8 @@ func (s service) Staged(ctx context.Context, id string, f api.StagedFilter) (sho
 		if err != nil {
 			return err
 		}
-		chosen := host.StagingFilter{RequestId: r.Id, LinkState: f.State, Drifted: f.Drifted, Candidates: f.Candidates, After: f.After, Limit: f.Limit}
-		begins, _, pattern := strings.Cut(f.Query, "*")
-		if chosen.Begins = begins; pattern {
-			chosen.Query = f.Query
-		}
+		chosen := stagedBy(f.Query)
+		chosen.RequestId, chosen.LinkState, chosen.Drifted, chosen.Candidates, chosen.After, chosen.Limit = r.Id, f.State, f.Drifted, f.Candidates, f.After, f.Limit
 		list, err := t.StagedWhere(ctx, chosen)
 		if err != nil {
 			return err
@@ -312,8 +319,8 @@ func (s service) Decide(ctx context.Context, id string, d api.Decision) (*api.De
 	details := map[string]any{"verb": d.Verb}
 	r, err := s.actWith(ctx, host.AuditReconcileDecide, details, id, func(t tx, id string) (r *host.UserProvisioningRequest, err error) {
 		got.Undo = host.NewID()
-		decision := reconcile.Decision{Id: got.Undo, Verb: d.Verb, Accounts: d.Accounts, Score: d.Score,
-			Filter: host.StagingFilter{LinkState: host.LinkState(d.State), Drifted: d.Drifted, Query: d.Query}}
+		decision := reconcile.Decision{Id: got.Undo, Verb: d.Verb, Accounts: d.Accounts, Score: d.Score, Filter: stagedBy(d.Query)}
+		decision.Filter.LinkState, decision.Filter.Drifted = host.LinkState(d.State), d.Drifted
 		if d.User != "" {
 			u, err := findUser(ctx, t.Tx, d.User)
 			if err != nil {

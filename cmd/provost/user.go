@@ -113,7 +113,7 @@ func newUserList(s *session) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVarP(&query, "query", "q", "", "part of a username, name or e-mail")
+	cmd.Flags().StringVarP(&query, "query", "q", "", "beginnings of words of a username, a name or an e-mail")
 	cmd.Flags().StringVar(&where, "where", "", "only those for whom an expression holds: 'user.Department == \"Sales\"'")
 	cmd.MarkFlagsMutuallyExclusive("query", "where")
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many (default all)")

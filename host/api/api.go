@@ -119,7 +119,7 @@ func byHand(a huma.API, mux *routes, s Service, o Options) {
 		raw(a, pattern, answer, body, params...)
 		mux.HandleFunc(pattern, h)
 	}
-	name, format := param("name", "The file's name, for messages"), choice("format", "Without it, by the name", "csv", "json", "jsonl")
+	name, format := param("name", "The file's name, for messages"), choice("format", "Without it, by the name", "csv", "json", "jsonl", "ndjson")
 	handle("POST /api/v1/users/import", "application/jsonl", "application/octet-stream", importUsers(s), name, format, param("key", "The member that tells who is who; Username without it"),
 		boolean("prune", "Users whom the file does not have are disabled"), boolean("keep_going", "The good rows are taken"), several("assign", "An app that each is assigned; more than one by giving it again"))
 	handle("POST /api/v1/apps/{app}/accounts/import", "application/json", "application/octet-stream", importAccounts(s), name, format, boolean("commit", "Without a review"))

@@ -56,7 +56,7 @@ type Decision struct {
 	Score    float64  `json:"score,omitempty" minimum:"0" maximum:"1" doc:"Link each account to its best candidate, if that is alone and has at least this score"`
 	State    string   `json:"state,omitempty" enum:"linked,duplicate,orphaned,ignored"`
 	Drifted  bool     `json:"drifted,omitempty"`
-	Query    string   `json:"query,omitempty" doc:"Part of an id, a username or an e-mail, or all of one with * for anything"`
+	Query    string   `json:"query,omitempty" doc:"How an id, a username or an e-mail begins, or all of one with * for anything"`
 	All      bool     `json:"all,omitempty" doc:"All accounts of the run"`
 }
 

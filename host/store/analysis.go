@@ -355,6 +355,14 @@ func (t *Tx) StagedWhere(ctx context.Context, f host.StagingFilter) ([]*host.Use
 // one after another, of which many are right.
 func (t *Tx) beginning(ctx context.Context, q *bun.SelectQuery, f host.StagingFilter) *bun.SelectQuery {
 	from := strings.ToLower(f.Begins)
+	if t.dialect == "sqlite" { // which folds ASCII alone
+		from = strings.Map(func(r rune) rune {
+			if r < unicode.MaxASCII {
+				return unicode.ToLower(r)
+			}
+			return r
+		}, f.Begins)
+	}
 	var parts, any []string
 	for _, column := range []string{"external_user_id", "external_username", "external_email"} {
 		of := folded(t.dialect, column)

@@ -426,6 +426,7 @@ func apart(w where, clause string, values []string) []where {
 	if len(values) == 0 {
 		return []where{w}
 	}
+	values = slices.Compact(slices.Sorted(slices.Values(values))) // or a row would come twice
 	parts := make([]where, len(values))
 	for i, v := range values {
 		parts[i] = where{from: w.from, clauses: append(slices.Clone(w.clauses), clause), args: append(slices.Clone(w.args), v)}

@@ -273,6 +273,9 @@ func (w where) chosen() string {
 func searchSorted[T any](ctx context.Context, t *Tx, l *listing[T], w where, p Page, s search) (f finding, all bool, err error) {
 	from, clause, number, arg := s.index(s.words)
 	for _, word := range s.common {
+		if strings.ContainsFunc(word, func(r rune) bool { return r > unicode.MaxASCII }) {
+			continue // SQLite has a LOWER for ASCII alone; what is shown is compared
+		}
 		w.clauses, w.args = slices.Clone(w.clauses), slices.Clone(w.args)
 		w.and("LOWER("+s.text+") LIKE ? ESCAPE '!'", like(word))
 	}
@@ -380,5 +383,5 @@ func countFound[T any](ctx context.Context, t *Tx, l *listing[T], w where, s sea
 		return Counted{N: n, More: walked.read == searchBounds.walked}, nil
 	}
 	found, err := searchIndex(ctx, t, l, w, Page{}, s.seldom(walked), searchBounds.searched)
-	return Counted{N: max(n, int64(len(found.numbers))), More: !found.whole}, err
+	return Counted{N: max(n, int64(len(found.numbers))), More: found.read >= searchBounds.searched}, err
 }
