@@ -268,7 +268,7 @@ func accountTable(list accountList) templ.Component {
 		}
 		if len(list.Rows) == 0 {
 			if list.Next != "" {
-				templ_7745c5c3_Err = Empty("None is among these", "There are more to look through on the next page.").Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = Empty("None is found so far", "There are more to look through on the next page.").Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
