@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -238,4 +239,87 @@ func TestAFloodOfGuessesIsNoneForTheDatabase(t *testing.T) {
 	require.NoError(t, p.store.Store.Update(t.Context(), func(tx *store.Tx) error { return tx.PruneGuesses(t.Context(), p.now.Add(-time.Hour), 10) }))
 	count()
 	require.Equal(t, 10, stored, "the newest stay")
+}
+
+func TestASessionThatTwoHadTakesItsTokensAlong(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, url string) {
+		p := newPlace(t, url)
+		p.administrator("ada")
+		token := func(name string) string {
+			text, err := p.ownToken(p.me(), name, 24*time.Hour, access.Right{Role: access.ReadOnly})
+			require.NoError(t, err)
+			return text
+		}
+		require.NoError(t, p.signIn("ada", password, ""))
+		first := p.secret()
+		taken := token("made by whoever it was")
+		_, err := p.ownToken(p.bearer(taken), "made with it", time.Hour, access.Right{Role: access.ReadOnly})
+		require.NoError(t, err)
+		p.leave()
+		require.NoError(t, p.signIn("ada", password, ""))
+		elsewhere := token("made elsewhere")
+
+		p.now = p.now.Add(20 * time.Minute)
+		_, second := p.with(first)
+		_, _ = p.with(second)
+		p.now = p.now.Add(time.Minute)
+		s, _ := p.with(first)
+		require.Nil(t, s, "it was given up")
+		require.Nil(t, p.bearer(taken))
+		require.NotNil(t, p.bearer(elsewhere))
+		list, err := p.Tokens(t.Context())
+		require.NoError(t, err)
+		require.Len(t, list, 1)
+		require.NoError(t, p.ResetPassword(p.owner(), "ada", password+" anew"))
+		require.Nil(t, p.bearer(elsewhere))
+	})
+}
+
+func TestATokenEndsItselfAndItsOwnAndGivesNothingThatLastsLonger(t *testing.T) {
+	p := newPlace(t, "sqlite://"+filepath.Join(t.TempDir(), "a.db"))
+	p.administrator("ada")
+	require.NoError(t, p.signIn("ada", password, ""))
+	me := p.me()
+	all := access.Right{Role: access.Administrator}
+	other, err := p.ownToken(me, "other", time.Hour, all)
+	require.NoError(t, err)
+	text, err := p.ownToken(me, "ci", time.Hour, all)
+	require.NoError(t, err)
+	s := p.bearer(text)
+	with := access.WithSubject(t.Context(), s)
+	child, err := p.ownToken(s, "child", time.Hour, all)
+	require.NoError(t, err)
+	few := p.bearer(child)
+	few.Rights = []access.Right{{Role: access.ReadOnly}}
+	require.Equal(t, host.NotFound, host.CodeOf(p.EndSession(access.WithSubject(t.Context(), few), me.SessionId)), "a program ends no session of its person")
+	require.NotNil(t, p.me())
+	_, _, err = p.CreateToken(with, access.TokenSpec{Name: "host", Until: p.now.Add(2 * time.Hour), Rights: []access.Right{all}})
+	require.Equal(t, host.InvalidInput, host.CodeOf(err))
+	require.Equal(t, host.NotFound, host.CodeOf(p.RevokeToken(with, "other", true)))
+	require.NoError(t, p.RevokeToken(with, "child", true))
+	require.NoError(t, p.RevokeToken(with, "ci", true))
+	require.Nil(t, p.bearer(text))
+	require.NotNil(t, p.bearer(other))
+}
+
+func TestATokenNamesEachThingOnceAndNotTooMany(t *testing.T) {
+	p := newPlace(t, "sqlite://"+filepath.Join(t.TempDir(), "a.db"))
+	p.administrator("ada")
+	require.NoError(t, p.signIn("ada", password, ""))
+	for _, right := range []access.Right{
+		{Permissions: []access.Permission{access.ViewSetup, access.ViewSetup}},
+		{Role: access.AppOwner, Apps: make([]string, 1001)},
+		{Role: access.AppOwner, Apps: []string{""}},
+		{Role: access.AppOwner, Apps: []string{strings.Repeat("a", 201)}},
+	} {
+		_, err := p.ownToken(p.me(), "n", time.Hour, right)
+		require.Equal(t, host.InvalidInput, host.CodeOf(err), "%.60v", right)
+	}
+	for i := range 101 { // what has expired counts no more
+		if i == 100 {
+			p.now = p.now.Add(2 * time.Minute)
+		}
+		_, err := p.ownToken(p.me(), "n", time.Minute, access.Right{Role: access.ReadOnly})
+		require.NoError(t, err)
+	}
 }
