@@ -239,7 +239,7 @@ var created = regexp.MustCompile(`CREATE TABLE (?:IF NOT EXISTS )?(\w+)`)
 func (c connection) lookAt(ctx context.Context, db *sql.DB) (there found, err error) {
 	ours := map[string]bool{"provost_schema": true}
 	for _, m := range migrations {
-		for _, name := range created.FindAllStringSubmatch(m.sql, -1) {
+		for _, name := range created.FindAllStringSubmatch(m.sql+m.own["postgres"], -1) {
 			ours[name[1]] = true
 		}
 	}
