@@ -183,8 +183,9 @@ func (r *reader) pictures(name string) {
 	r.looksAt(views[0])
 }
 
-// hasNoBarriers lets axe-core look at the page, in light and in dark: nothing
-// that it calls serious or critical may be there.
+// hasNoBarriers lets axe-core look at the page in each look: nothing that it
+// calls serious or critical may be there, and nothing may be wider than the
+// screen.
 func (r *reader) hasNoBarriers(axe string) {
 	r.t.Helper()
 	for _, l := range views {
@@ -196,6 +197,9 @@ func (r *reader) hasNoBarriers(axe string) {
 			.map((v) => v.id + ": " + v.help + " | " + v.nodes.slice(0, 4).map((n) => n.html.slice(0, 160) + " (" + (n.any[0]?.message ?? "") + ")").join(" | ")))`, chromedp.EvalAwaitPromise))
 		require.NoError(r.t, err)
 		require.Empty(r.t, found, "axe-core in %s at %s", l.name, r.at())
+		beyond, err := chromedp.Run(r.ctx, chromedp.Evaluate[int](`document.documentElement.scrollWidth - document.documentElement.clientWidth`))
+		require.NoError(r.t, err)
+		require.LessOrEqual(r.t, beyond, 0, "something is wider than the screen in %s at %s", l.name, r.at())
 	}
 	r.looksAt(views[0])
 	r.fine()
