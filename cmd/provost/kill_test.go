@@ -273,9 +273,10 @@ func fromEnvironment(t *testing.T, name string, otherwise int) int {
 //
 //	PROVOST_KILLS=300 PROVOST_ACCOUNTS=50000 go test ./cmd/provost -run Killed -timeout 60m -v
 func TestNothingIsLostAndNothingDoubledWhenTheDaemonIsKilled(t *testing.T) {
+	inProcesses(t)
 	storetest.Each(t, func(t *testing.T, url string) {
 		usual := 20
-		if testing.Short() || strings.HasPrefix(url, "postgres") { // where each kill takes the time of a lease
+		if strings.HasPrefix(url, "postgres") { // where each kill takes the time of a lease
 			usual = 5
 		}
 		kills, strangers := fromEnvironment(t, "PROVOST_KILLS", usual), fromEnvironment(t, "PROVOST_ACCOUNTS", 2000)

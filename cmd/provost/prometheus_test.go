@@ -163,6 +163,7 @@ var notInTheDemo = map[string]string{
 }
 
 func TestPrometheusScrapesTheDemoAndTheDashboardShowsIt(t *testing.T) {
+	inProcesses(t)
 	address := freeAddress(t)
 	p := startPrometheus(t, "exemplar-storage", address)
 	native := startPrometheus(t, "native-histograms,exemplar-storage", address)

@@ -43,12 +43,18 @@ type served struct {
 	metricsAPI string // address of the metrics
 }
 
-// newServed makes the folder, with the connector mock as mock.wasm.
-func newServed(t *testing.T) *served {
+// inProcesses skips a test where the race detector is to look.
+func inProcesses(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("the daemon is a process of its own, which the race detector does not look into")
 	}
+}
+
+// newServed makes the folder, with the connector mock as mock.wasm.
+func newServed(t *testing.T) *served {
+	t.Helper()
+	inProcesses(t)
 	bin, err := binary()
 	require.NoError(t, err)
 	s := &served{t: t, bin: bin, dir: t.TempDir(), log: new(logBuffer)}

@@ -36,6 +36,7 @@ func notices(t *testing.T) (socket string, next func(beginning string) string) {
 }
 
 func TestTheServiceManagerIsToldWhatTheDaemonDoes(t *testing.T) {
+	inProcesses(t)
 	bin, err := binary()
 	require.NoError(t, err)
 	dir := t.TempDir()
