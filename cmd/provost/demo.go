@@ -160,10 +160,10 @@ apps:
 		defer cancel()
 		err = errors.Join(err, d.stop(stop), d.close(stop))
 	}()
+	d.path = file
 	if err := d.start(ctx); err != nil {
 		return err
 	}
-	d.path = file
 	s.c = inProcessClient(d)
 	if s.metrics != "" {
 		stop, err := s.serveMetrics(ctx, d)
